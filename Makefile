@@ -1,0 +1,46 @@
+# make VENV=/some/where ... puts the environment elsewhere (it takes about 7 GB with PyPI's torch).
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# One thread a process: several processes share the cores (Ray's workers, pytest's).
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search test test-all check fix bench clean
+
+help: ## list all targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## make the environment and install moga into it
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("moga needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which to use: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+search: setup ## search for a family of three networks on this machine (about 6 minutes)
+	$(BIN)/moga search
+
+test: setup ## run the test suite (at most 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-all: setup ## run the slow tests too
+	$(BIN)/python -m pytest -m "not gpu and not tensorrt" --timeout 1800
+
+check: setup ## ruff, mypy strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## print every figure of the docs again
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove the environment and all that was built
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

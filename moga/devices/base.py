@@ -1,0 +1,124 @@
+"""Latency with its provenance, and what a device is."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Final, Literal, Protocol, get_args, runtime_checkable
+
+from moga.contracts import Progress
+from moga.network import Network
+from moga.spaces.base import Space
+from moga.spaces.cost import CostTable
+
+__all__ = ["PROVENANCES", "Device", "Latency", "Measures", "Provenance", "noise_grid"]
+
+Provenance = Literal["measured", "table", "fitted", "roofline", "imported"]
+"""measured: timed here; table: a sum of blocks' times, or looked up; fitted: from end-to-end times
+of other networks; roofline: from operations and bytes; imported: another program's table."""
+
+PROVENANCES: Final[tuple[str, ...]] = get_args(Provenance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """How long one batch takes, how sure that is, and how it is known.
+
+    Args:
+        ms: milliseconds a batch; positive and finite, 0 for what costs nothing.
+        spread: standard error of `ms` in milliseconds; None where it is unknown.
+        count: timings that `ms` summarises; 0 where none was taken here.
+        provenance: one of `PROVENANCES`.
+        batch: images a batch.
+
+    Raises:
+        ValueError: a number out of range, or no such provenance.
+    """
+
+    ms: float
+    spread: float | None = None
+    count: int = 0
+    provenance: Provenance = "measured"
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ms) and self.ms >= 0):
+            raise ValueError(f"a latency is {self.ms} ms; expected a finite number, 0 or more")
+        if self.spread is not None and not (math.isfinite(self.spread) and self.spread >= 0):
+            raise ValueError(f"a latency's spread is {self.spread}; expected 0 or more, or None")
+        if self.count < 0 or self.batch < 1:
+            raise ValueError(
+                f"a latency has count {self.count} and batch {self.batch}; "
+                "expected 0 or more, and 1 or more"
+            )
+        if self.provenance not in PROVENANCES:
+            raise ValueError(
+                f"provenance {self.provenance!r}; expected one of {', '.join(PROVENANCES)}"
+            )
+
+    @property
+    def unit(self) -> str:
+        """The unit of `ms` and `spread`."""
+        return "ms a batch"
+
+    def __str__(self) -> str:
+        error = "" if self.spread is None else f" ± {self.spread:.2g}"
+        return f"{self.ms:.4g}{error} ms ({self.provenance})"
+
+
+@runtime_checkable
+class Device(Protocol):
+    """Hardware x engine x precision x batch.
+
+    It stands here and not in `moga.contracts`, because it speaks of spaces and cost tables.
+    """
+
+    @property
+    def name(self) -> str:
+        """What users call it: ``cpu``, ``pixel3``."""
+
+    def latency(self, network: Network) -> Latency:
+        """Return the latency of one network.
+
+        Raises:
+            UsageError: a network that this device knows nothing of.
+            MeasurementFailed: it could not be built or timed.
+        """
+
+    def table(self, space: Space, progress: Progress) -> CostTable:
+        """Return the latency of every network of a space, in ms, with noise grid and provenance.
+
+        Raises:
+            UsageError: a space that this device knows nothing of.
+            MeasurementFailed: a block could not be built or timed.
+        """
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """The capability of a device to time whole networks end to end; tables alone lack it."""
+
+    def measure(self, networks: Sequence[Network], progress: Progress) -> list[Latency]:
+        """Return one measured latency a network, in order.
+
+        Raises:
+            MeasurementFailed: one could not be built or timed.
+        """
+
+
+def noise_grid(step: float) -> float:
+    """Round a noise level to the nearest of 1, 2, 5 times a power of ten; 0 stays 0.
+
+    Raises:
+        ValueError: a negative or infinite step.
+
+    Example:
+        >>> noise_grid(0.0137), noise_grid(0.004), noise_grid(0)
+        (0.01, 0.005, 0.0)
+    """
+    if not (math.isfinite(step) and step >= 0):
+        raise ValueError(f"a noise level is {step}; expected a finite number, 0 or more")
+    if step == 0:
+        return 0.0
+    power = math.floor(math.log10(step))
+    near = [float(f"{digit}e{power}") for digit in (1, 2, 5, 10)]
+    return min(near, key=lambda grid: abs(math.log(grid / step)))

@@ -1,0 +1,56 @@
+"""Devices that ship with moga as tables: 23 settings on which all of NAS-Bench-201 was timed.
+
+The times are those of HELP (Lee et al. 2021, "Hardware-adaptive Efficient Latency Prediction for NAS
+via Meta-Learning", section 4.1; MIT licence). A GPU's suffix is its batch size, and its times are
+as the source gives them; eyeriss is a simulator. Standard errors are not known.
+
+Noise grids: essential_ph_1, pixel2 and samsung_a50 were recorded in whole milliseconds, so their grid
+is 1 ms; the others are exact as recorded (grid 0), for their noise is not known.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Final, cast
+
+from moga.devices.table import TableDevice, TableSource
+from moga.spaces.base import Space
+from moga.spaces.cost import CostTable
+from moga.spaces.nasbench201 import DATA, DEVICES, NASBench201
+
+__all__ = ["CATALOG"]
+
+_WHOLE_MS: Final = ("essential_ph_1", "pixel2", "samsung_a50")
+_GPUS: Final = ("1080ti", "2080ti", "titan_rtx", "titanx", "titanxp")
+
+
+def _batch(name: str) -> int:
+    model, _, suffix = name.rpartition("_")
+    return int(suffix) if model in _GPUS else 1
+
+
+def _table(name: str, space: Space) -> CostTable:
+    shape = space.slots[0].shape
+    return CostTable(
+        "latency",
+        "ms",
+        space,
+        (cast(NASBench201, space).latency_ms(name).reshape(shape),),
+        grid=1.0 if name in _WHOLE_MS else 0.0,
+        provenance={"method": "table", "device": name, "source": "HELP (Lee et al. 2021)"},
+    )
+
+
+def _spaces() -> Sequence[Space]:
+    return [NASBench201(data) for data in DATA]
+
+
+def _device(name: str) -> TableDevice:
+    source = TableSource(partial(_table, name), _spaces)
+    return TableDevice(name, {NASBench201.name: source}, batch=_batch(name))
+
+
+CATALOG: Final[Mapping[str, Callable[[], TableDevice]]] = MappingProxyType(
+    {name: partial(_device, name) for name in DEVICES}
+)
+"""Name of a device -> what makes it; names cost nothing to list."""

@@ -1,0 +1,106 @@
+"""Devices that are known only as latency tables: they can be searched for, but not measured."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from moga.contracts import Progress
+from moga.devices.base import Latency
+from moga.errors import NotInSpace, UsageError
+from moga.network import Network
+from moga.spaces.base import Space
+from moga.spaces.cost import CostTable
+
+__all__ = ["TableDevice", "TableSource"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSource:
+    """Where a device's table of one kind of space comes from.
+
+    Args:
+        table: a space of that kind -> its table of the metric "latency", in ms.
+        spaces: the spaces in which a network is looked for; called when one is.
+    """
+
+    table: Callable[[Space], CostTable]
+    spaces: Callable[[], Sequence[Space]]
+
+
+class TableDevice:
+    """A device of which there are tables and nothing else.
+
+    Args:
+        name: what users call it.
+        sources: by the name of the space that each serves; at least one.
+        batch: images a batch.
+
+    Raises:
+        UsageError: no source.
+    """
+
+    def __init__(self, name: str, sources: Mapping[str, TableSource], *, batch: int = 1) -> None:
+        if not sources:
+            raise UsageError(f"the device {name!r} has no table; give at least one")
+        self.name, self.batch = name, batch
+        self._sources = dict(sources)
+
+    @classmethod
+    def of(cls, name: str, table: CostTable, *, batch: int = 1) -> "TableDevice":
+        """Wrap one table, such as `CostTable.load` gives; it serves exactly the table's space.
+
+        Raises:
+            UsageError: a table of another metric.
+        """
+        if table.metric != "latency":
+            raise UsageError(f"expected a table of latency, got one of {table.metric}")
+
+        def same(space: Space) -> CostTable:
+            if space.digest != table.space.digest:
+                raise UsageError(
+                    f"the table of device {name!r} is of {table.space.spec}, not of {space.spec}"
+                )
+            return table
+
+        source = TableSource(same, lambda: (table.space,))
+        return cls(name, {table.space.name: source}, batch=batch)
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Names of the spaces that it knows."""
+        return tuple(self._sources)
+
+    def table(self, space: Space, progress: Progress | None = None) -> CostTable:  # noqa: ARG002
+        """Return the table of a space.
+
+        Raises:
+            UsageError: a space that it has no table of; the message names those it has.
+        """
+        if space.name not in self._sources:
+            raise UsageError(
+                f"the device {self.name!r} is known only by its table of "
+                f"{', '.join(self.spaces)}, not of {space.name}; choose that space, or a device "
+                "that measures, such as cpu"
+            )
+        return self._sources[space.name].table(space)
+
+    def latency(self, network: Network) -> Latency:
+        """Look a network up.
+
+        Raises:
+            NotInSpace: a network of none of the spaces that it knows.
+        """
+        for source in self._sources.values():
+            for space in source.spaces():
+                try:
+                    genome = np.array([space.encode(network)])
+                except NotInSpace:
+                    continue
+                table = source.table(space)
+                error = float(table.standard_error(genome)[0]) if table.spread else None
+                return Latency(float(table(genome)[0]), error, 0, "table", self.batch)
+        raise NotInSpace(
+            f"the network is in none of the spaces that the device {self.name!r} has a table of: "
+            f"{', '.join(self.spaces)}"
+        )

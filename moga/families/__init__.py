@@ -1,0 +1,1 @@
+"""Recipes that select whole families of networks; one a file, each readable beside its paper."""

@@ -1,0 +1,1 @@
+"""Network -> torch module, parameters, MACs, bytes."""

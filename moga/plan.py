@@ -1,0 +1,309 @@
+"""Plan: what a search is about. Names become objects; all is checked before work starts."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga import registry
+from moga.contracts import (
+    METRICS,
+    Costs,
+    Evaluator,
+    Genomes,
+    Objective,
+    Problem,
+    Progress,
+    costs_of,
+    parse_constraint,
+    parse_objective,
+)
+from moga.devices.base import Device
+from moga.errors import InvalidObjective, UsageError
+from moga.spaces.base import Space
+from moga.spaces.cost import CostTable, count_table
+
+__all__ = ["Plan", "Tables"]
+
+_COUNTED: Final = ("params", "macs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """The costs that are known without an evaluation: a table a metric.
+
+    Args:
+        tables: objective name ("params", "latency", "latency@v100") -> table.
+    """
+
+    tables: Mapping[str, CostTable]
+
+    def values(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
+        """Return name -> value of each genome, shape (n,)."""
+        return {name: table(genomes) for name, table in self.tables.items()}
+
+    def standard_errors(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
+        """Return name -> standard error of each value, shape (n,), of the tables that know it."""
+        return {
+            name: table.standard_error(genomes)
+            for name, table in self.tables.items()
+            if table.spread
+        }
+
+    def box(
+        self, objectives: Sequence[Objective]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the worst and the best cost of each objective that there can be.
+
+        Accuracy spans 0 to 100 %; a table, the sums of its slots' smallest and largest entries.
+        """
+        spans = []
+        for objective in objectives:
+            low, high = (0.0, 100.0)
+            if objective.name in self.tables:
+                low, high = self.tables[objective.name].bounds
+            spans.append(sorted((objective.sign * low, objective.sign * high)))
+        best, worst = np.array(spans).T
+        return worst, best
+
+    def grids(self, objectives: Sequence[Objective]) -> NDArray[np.float64]:
+        """Return the noise step of each objective; 0 where values are exact."""
+        return np.array([getattr(self.tables.get(o.name), "grid", 0.0) for o in objectives])
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is searched, where, and for what; validated. Build it with `Plan.make`.
+
+    Args:
+        space: what is searched.
+        devices: where latency comes from, at least one.
+        objectives: what is optimised.
+        constraints: limits on what is no objective.
+        data: the user's text for the images, or None.
+        images: training and validation images, where the space follows them.
+        evaluator: an object, text for the registry, or None where nothing needs evaluation.
+        source: the text that the space was built from; None where an object was passed.
+    """
+
+    space: Space
+    devices: tuple[Device, ...]
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Objective, ...]
+    data: str | None
+    images: Any
+    evaluator: Evaluator | str | None
+    source: str | None
+
+    @classmethod
+    def make(
+        cls,
+        space: Space | str,
+        device: Device | str | Sequence[Device | str],
+        objectives: Sequence[Objective | str] | None,
+        *,
+        constraints: Sequence[Objective | str] = (),
+        data: str | Path | None = None,
+        evaluator: Evaluator | str | None = None,
+    ) -> "Plan":
+        """Turn names into objects and check that they fit together.
+
+        Raises:
+            UnknownName: no such space, device, metric or evaluator; near names are listed.
+            InvalidObjective: objectives that cannot be read or do not fit.
+            UsageError: parts that do not fit together.
+        """
+        images, built = _space_and_images(space, data)
+        listed = [device] if isinstance(device, str) or not isinstance(device, Sequence) else device
+        devices = tuple(registry.create("device", item) for item in listed)
+        names = [item.name for item in devices]
+        if not devices or len(set(names)) < len(names):
+            raise UsageError(f"give one or more devices, each once; got {names}")
+        wanted = built.default_objectives if objectives is None else objectives
+        goals = tuple(_objective(item, names) for item in wanted)
+        limits = tuple(_limit(item, names) for item in constraints)
+        _check_names(goals, limits)
+        source = evaluator if evaluator is not None else _default_evaluator(built, goals + limits)
+        if isinstance(source, str):
+            registry.parameters("evaluator", source)
+        return cls(
+            space=built,
+            devices=devices,
+            objectives=goals,
+            constraints=limits,
+            data=None if data is None else str(data),
+            images=images,
+            evaluator=source,
+            source=space if isinstance(space, str) else None,
+        )
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Names of the costs that tables give: params, macs, and a latency for each device."""
+        return (*_COUNTED, *(self._latency_name(device) for device in self.devices))
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Metrics of objectives and limits that need an evaluation."""
+        metrics = [o.metric for o in self.objectives + self.constraints]
+        return tuple(dict.fromkeys(m for m in metrics if m not in (*_COUNTED, "latency")))
+
+    def _latency_name(self, device: Device) -> str:
+        return "latency" if len(self.devices) == 1 else f"latency@{device.name}"
+
+    def build_tables(self, directory: Path, progress: Progress) -> Tables:
+        """Load a run's tables from its directory, or build and save them there."""
+        directory.mkdir(exist_ok=True)
+        tables: dict[str, CostTable] = {}
+        builders = {name: partial(count_table, self.space, name) for name in _COUNTED}
+        for device in self.devices:
+            builders[self._latency_name(device)] = partial(device.table, self.space, progress)
+        for name, build in builders.items():
+            path = directory / f"{name}.npz"
+            if not path.exists():
+                build().save(path)
+            tables[name] = CostTable.load(path, self.space)
+        return Tables(tables)
+
+    def build_evaluator(self, seed: int, directory: Path, progress: Progress) -> Evaluator | None:
+        """Build the source of accuracy; this may train a supernet.
+
+        Raises:
+            UsageError: none is given and the space has no default, or it lacks a metric.
+        """
+        if not self.evaluated:
+            return None
+        source = self.evaluator
+        if not source:
+            raise UsageError(
+                f"the space {self.space.name!r} has no source of {', '.join(self.evaluated)} of "
+                f"its own; pass evaluator=, an object or one of: "
+                f"{', '.join(registry.names('evaluator'))}"
+            )
+        built: Evaluator = registry.create(
+            "evaluator",
+            source,
+            space=self.space,
+            images=self.images,
+            seed=seed,
+            directory=directory,
+            progress=progress,
+        )
+        if missing := [m for m in self.evaluated if m not in built.metrics]:
+            raise UsageError(
+                f"the evaluator gives {', '.join(built.metrics)}, but not {', '.join(missing)}"
+            )
+        return built
+
+    def problem(self, tables: Tables) -> Problem:
+        """Return all that a searcher may know."""
+
+        def known(genomes: Genomes) -> Costs:
+            return costs_of(tables.values(genomes), self.objectives, len(genomes))
+
+        return Problem(
+            self.space.genes, self.space.reference, self.objectives, self.space.canonical, known
+        )
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what must be recorded of the plan, as JSON values."""
+        space = {"name": self.space.name, "spec": self.space.spec, "digest": self.space.digest}
+        source = self.evaluator
+        name = source if isinstance(source, str) else type(source).__qualname__ if source else ""
+        images = None
+        if self.images is not None:
+            images = {"source": self.data or "bundled", "digest": self.images.digest}
+        return {
+            "space": space,
+            "devices": [{"name": device.name} for device in self.devices],
+            "objectives": [_describe(objective) for objective in self.objectives],
+            "constraints": [_describe(objective) for objective in self.constraints],
+            "data": images,
+            "evaluator": {"name": name} if self.evaluated else None,
+        }
+
+
+def _space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any, Space]:
+    """Build the space and load the images that it follows, where it has a number of classes."""
+    if isinstance(space, str):
+        follows = "num_classes" in registry.parameters("space", space)
+    else:
+        follows = space.default_evaluator == "supernet"
+    if not follows:
+        if data is not None:
+            raise UsageError(f"the space {space!s} brings its own data; leave --data out")
+        return None, registry.create("space", space)
+    from moga.supernets.data import load_data
+
+    images = load_data(data)
+    built = registry.create(
+        "space", space, resolution=images.resolution, num_classes=images.num_classes
+    )
+    for name in ("resolution", "num_classes"):
+        if getattr(built, name) != getattr(images, name):
+            raise UsageError(
+                f"the space {built.spec} has {name}={getattr(built, name)}, the images "
+                f"{data or '(bundled photographs)'} have {getattr(images, name)}; leave {name} "
+                "out, or pass images that fit with --data"
+            )
+    return images, built
+
+
+def _default_evaluator(space: Space, goals: tuple[Objective, ...]) -> str | None:
+    needs = any(goal.metric not in (*_COUNTED, "latency") for goal in goals)
+    return space.default_evaluator or None if needs else None
+
+
+def _objective(item: Objective | str, devices: list[str]) -> Objective:
+    return _placed(parse_objective(item) if isinstance(item, str) else item, devices)
+
+
+def _limit(item: Objective | str, devices: list[str]) -> Objective:
+    return _placed(parse_constraint(item) if isinstance(item, str) else item, devices)
+
+
+def _placed(objective: Objective, devices: list[str]) -> Objective:
+    """Check which device is meant; with one device its name is left out."""
+    if objective.metric != "latency":
+        if objective.device:
+            raise InvalidObjective(f"{objective.metric} does not depend on a device; drop the @")
+        return objective
+    if not objective.device and len(devices) > 1:
+        raise InvalidObjective(
+            f"latency of which device? Say latency@NAME, with one of {', '.join(devices)}"
+        )
+    if objective.device and objective.device not in devices:
+        raise InvalidObjective(f"latency@{objective.device}: the devices are {', '.join(devices)}")
+    return objective if len(devices) > 1 else dataclasses.replace(objective, device="")
+
+
+def _check_names(goals: tuple[Objective, ...], limits: tuple[Objective, ...]) -> None:
+    if not goals:
+        raise InvalidObjective(f"give at least one objective, of {', '.join(METRICS)}")
+    names = [goal.name for goal in goals]
+    if len(set(names)) < len(names):
+        raise InvalidObjective(f"each objective may stand once; got {', '.join(names)}")
+    if not any(goal.weight > 0 for goal in goals):
+        raise InvalidObjective("all weights are 0; give at least one objective a weight above 0")
+    if twice := [limit.name for limit in limits if limit.name in names]:
+        raise InvalidObjective(
+            f"{twice[0]} is an objective and a constraint; write the limit into the objective: "
+            f"{twice[0]}<=..."
+        )
+
+
+def _describe(objective: Objective) -> dict[str, Any]:
+    """Return an objective as JSON values; what is unlimited is None."""
+    return {
+        "name": objective.name,
+        "metric": objective.metric,
+        "direction": objective.direction,
+        "weight": objective.weight,
+        "lower": objective.lower if objective.lower > -np.inf else None,
+        "upper": objective.upper if objective.upper < np.inf else None,
+        "unit": objective.unit,
+    }

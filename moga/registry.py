@@ -1,0 +1,166 @@
+"""Names and entry points -> objects; text such as ``"moga(resolution=32, width=.35)"``.
+
+Built-ins stand here as ``"module:attribute"`` text, so that this module imports nothing above it.
+Third parties add their own by entry points of the groups ``moga.spaces``, ``moga.devices``,
+``moga.searchers``, ``moga.evaluators``, ``moga.families`` and ``moga.executors``, or pass objects
+instead of names.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module, metadata
+from typing import Any, Final
+
+from moga.errors import UnknownName, UsageError
+
+__all__ = ["KINDS", "create", "names", "parameters", "parse_call"]
+
+_BUILTINS: Final[Mapping[str, Mapping[str, str]]] = {
+    "space": {
+        "moga": "moga.spaces.moga:MoGASpace",
+        "nasbench201": "moga.spaces.nasbench201:NASBench201",
+    },
+    "device": {"cpu": "moga.devices.host:cpu"},
+    "searcher": {
+        "nsga2": "moga.searchers.nsga2:NSGA2",
+        "random": "moga.searchers.random:RandomSearch",
+    },
+    "executor": {
+        "local": "moga.runtime.local:LocalExecutor",
+        "ray": "moga.runtime.ray:RayExecutor",
+    },
+    "evaluator": {
+        "supernet": "moga.supernets.evaluators:supernet",
+        "tabular": "moga.supernets.tabular:TabularEvaluator",
+    },
+    "family": {"moga": "moga.families.moga:MoGA"},
+}
+
+_CATALOGUES: Final[Mapping[str, str]] = {"device": "moga.devices.catalog:CATALOG"}
+"""Mappings of further names to factories, for what is data rather than code."""
+
+KINDS: Final = tuple(_BUILTINS)
+
+
+def _load(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _catalogue(kind: str) -> Mapping[str, Callable[..., Any]]:
+    if kind not in _CATALOGUES:
+        return {}
+    found: Mapping[str, Callable[..., Any]] = _load(_CATALOGUES[kind])
+    return found
+
+
+def _plugins(kind: str) -> dict[str, metadata.EntryPoint]:
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(
+        group=f"moga.{kind}s" if kind != "family" else "moga.families"
+    ):
+        if point.name in found or point.name in _BUILTINS[kind]:
+            raise UsageError(
+                f"two plug-ins offer the {kind} {point.name!r} (one is {point.value}); "
+                "uninstall one of them"
+            )
+        found[point.name] = point
+    return found
+
+
+def names(kind: str) -> list[str]:
+    """Return all names of a kind: built-in, catalogued and from entry points, sorted."""
+    return sorted({*_BUILTINS[kind], *_plugins(kind), *_catalogue(kind)})
+
+
+def _factory(kind: str, name: str) -> Callable[..., Any]:
+    if name in _BUILTINS[kind]:
+        built_in: Callable[..., Any] = _load(_BUILTINS[kind][name])
+        return built_in
+    if name in (plugins := _plugins(kind)):
+        plugin: Callable[..., Any] = plugins[name].load()
+        return plugin
+    if name in (catalogue := _catalogue(kind)):
+        return catalogue[name]
+    raise UnknownName(kind, name, names(kind))
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Name):
+        return node.id
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"cannot read {ast.unparse(node)!r} in {text!r}; give a number, a word or a quoted text"
+        ) from error
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Any]]:
+    """Read ``name`` or ``name(key=value, ...)``; a bare word as a value is a text.
+
+    Raises:
+        UsageError: text of another form.
+
+    Example:
+        >>> parse_call("nasbench201(data=cifar100)")
+        ('nasbench201', {'data': 'cifar100'})
+    """
+    name, opening, _ = text.strip().partition("(")
+    if not opening:
+        return name.strip(), {}
+    try:
+        call = ast.parse(f"_{text.strip()[len(name) :]}", mode="eval").body
+    except SyntaxError as error:
+        raise UsageError(f"cannot read {text!r}; expected name(key=value, ...)") from error
+    if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        raise UsageError(f"cannot read {text!r}; expected name(key=value, ...)")
+    if len({keyword.arg for keyword in call.keywords}) < len(call.keywords):
+        raise UsageError(f"{text!r} gives an argument twice")
+    return name.strip(), {
+        str(keyword.arg): _value(keyword.value, text) for keyword in call.keywords
+    }
+
+
+def parameters(kind: str, text: str) -> tuple[str, ...]:
+    """Check a name with its arguments, and return the names of all arguments that it takes.
+
+    Raises:
+        UnknownName: no such name; near ones are listed.
+        UsageError: an argument that the factory does not take.
+    """
+    return tuple(_checked(kind, text)[1])
+
+
+def _checked(
+    kind: str, text: str
+) -> tuple[Callable[..., Any], Mapping[str, inspect.Parameter], dict[str, Any]]:
+    name, arguments = parse_call(text)
+    factory = _factory(kind, name)
+    taken = inspect.signature(factory).parameters
+    if unknown := sorted(set(arguments) - set(taken)):
+        raise UsageError(
+            f"the {kind} {name!r} takes no {', '.join(unknown)}; it takes: "
+            f"{', '.join(taken) or 'no arguments'}"
+        )
+    return factory, taken, arguments
+
+
+def create(kind: str, spec: Any, **defaults: Any) -> Any:
+    """Build what a text names, or return an object unchanged.
+
+    Args:
+        kind: one of `KINDS`.
+        spec: a name, text with arguments, or the object itself.
+        **defaults: arguments for what the text leaves open, passed where the factory takes them.
+
+    Raises:
+        UnknownName: no such name; near ones are listed.
+        UsageError: an argument that the factory does not take.
+    """
+    if not isinstance(spec, str):
+        return spec
+    factory, taken, arguments = _checked(kind, spec)
+    offered = {key: value for key, value in defaults.items() if key in taken}
+    return factory(**{**offered, **arguments})

@@ -1,0 +1,146 @@
+"""Result: what a search found, as frames, and how to choose from it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moga.contracts import METRICS, Objective
+from moga.errors import UsageError
+from moga.network import Network
+from moga.pareto.archive import Archive
+from moga.pareto.choose import equal_distance
+from moga.spaces.base import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Result", "column"]
+
+
+def column(name: str) -> str:
+    """Return the column of a metric: its name, with its unit where it has one of time.
+
+    Example:
+        >>> column("latency@v100"), column("params")
+        ('latency_ms@v100', 'params')
+    """
+    metric, at, device = name.partition("@")
+    unit = METRICS[metric].unit
+    return f"{metric}_{unit}{at}{device}" if unit == "ms" else name
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a search found; frames are pandas.
+
+    Args:
+        run_dir: the directory of the run.
+        space: what was searched.
+        objectives: the optimised ones, in order.
+        archive: exact results and their front.
+        rows: one mapping a genome, in the order of the asks.
+        hypervolume: of the front, between the worst and the best that the tables allow, 0 to 1.
+        family: content of ``family.json``; None where no family was selected.
+        stopped: why the search ended.
+    """
+
+    run_dir: Path
+    space: Space
+    objectives: tuple[Objective, ...]
+    archive: Archive
+    rows: Sequence[Mapping[str, Any]]
+    hypervolume: float
+    family: Mapping[str, Any] | None
+    stopped: str
+
+    @cached_property
+    def evaluations(self) -> "pd.DataFrame":
+        """Every genome that was asked for, in order, with what became of it."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records(list(self.rows))
+
+    @cached_property
+    def front(self) -> "pd.DataFrame":
+        """The non-dominated rows of `evaluations`, by latency (or the first cost but accuracy)."""
+        frame = self.evaluations
+        if frame.empty:
+            return frame
+        chosen = frame[frame["on_front"]].drop(columns=["on_front"])
+        axes = [column(o.name) for o in self.objectives if o.metric != "accuracy"]
+        by = (axes or [column(self.objectives[0].name)])[0]
+        return chosen.sort_values([by, "order"], kind="stable").reset_index(drop=True)
+
+    def network(self, row: Mapping[str, Any]) -> Network:
+        """Return the network of a row of `front` or `evaluations`."""
+        return self.space.decode(row["genome"])
+
+    def best(self, **limits: float) -> "pd.Series[Any]":
+        """Return the front's best row by the first objective, within upper limits.
+
+        Args:
+            **limits: column -> largest value allowed, such as ``latency_ms=12``.
+
+        Raises:
+            UsageError: an unknown column, or no row within the limits.
+        """
+        frame = self.front
+        for name, limit in limits.items():
+            if name not in frame.columns:
+                numbers = [c for c in frame.columns if frame[c].dtype.kind in "if"]
+                raise UsageError(f"best() knows no {name!r}; columns: {', '.join(numbers)}")
+            frame = frame[frame[name] <= limit]
+        if frame.empty:
+            asked = ", ".join(f"{name} <= {limit:g}" for name, limit in limits.items())
+            raise UsageError(
+                f"no network of the front has {asked}; the front has {len(self.front)}"
+            )
+        first = self.objectives[0]
+        values = frame[column(first.name)] * first.sign
+        return frame.iloc[int(values.argmin())]
+
+    def choose(self, k: int) -> "pd.DataFrame":
+        """Return k rows of the front at equal distance along it, the first objective's best first.
+
+        Distance is arc length along the projection on accuracy and latency (where both are
+        optimised, else on the first two objectives), both normalised (MoGA section 4.4; the paper
+        leaves open how three objectives are to be measured).
+
+        Raises:
+            UsageError: k below 1, or an empty front.
+        """
+        frame = self.front
+        if k < 1:
+            raise UsageError(f"asked for {k} networks; ask for 1 or more")
+        if frame.empty:
+            raise UsageError("the front is empty: no evaluation succeeded within all limits")
+        axes = self._projection()
+        costs = np.stack([o.sign * frame[column(o.name)].to_numpy(float) for o in axes], axis=1)
+        chosen = equal_distance(costs, k) if len(axes) == 2 else np.argsort(costs[:, 0])[:k]
+        order = np.argsort(costs[chosen, 0], kind="stable")
+        return frame.iloc[np.asarray(chosen)[order]].reset_index(drop=True)
+
+    def _projection(self) -> tuple[Objective, ...]:
+        by_metric = {objective.metric: objective for objective in reversed(self.objectives)}
+        if {"accuracy", "latency"} <= set(by_metric):
+            return by_metric["accuracy"], by_metric["latency"]
+        return self.objectives[:2]
+
+    def report(self) -> Path:
+        """Write ``report.html`` again and return its path."""
+        from moga.report.html import write_report
+
+        return write_report(self.run_dir)
+
+    def __repr__(self) -> str:
+        done = sum(row["status"] == "measured" for row in self.rows)
+        volume = "unknown" if math.isnan(self.hypervolume) else f"{self.hypervolume:.4f}"
+        return (
+            f"<Result {self.run_dir}: {done} evaluations, front of {len(self.archive.front)}, "
+            f"hypervolume {volume}>"
+        )

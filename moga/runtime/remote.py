@@ -1,0 +1,95 @@
+"""A searcher as a Ray actor that is itself a searcher: it thinks elsewhere, on a CPU of its own."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from moga.contracts import Genomes, Observations, Searcher
+from moga.runtime.ray import start_ray
+
+__all__ = ["RemoteSearcher", "remote"]
+
+
+def remote(
+    factory: Callable[..., Searcher],
+    *args: Any,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+    **kwargs: Any,
+) -> "RemoteSearcher":
+    """Build a searcher in an actor: ``factory(*args, **kwargs)`` is called there.
+
+    Ray is started where this process has none (`moga.runtime.ray.start_ray`), and is left running.
+
+    Args:
+        factory: a searcher's class, or anything that returns a searcher.
+        *args: passed to it; they must be picklable, the random generator too.
+        cpus: CPUs that the actor reserves.
+        gpus: GPUs that the actor reserves.
+        **kwargs: passed to it.
+
+    Example:
+        ``searcher = remote(NSGA2, problem, rng, population=50)``
+    """
+    import ray
+
+    start_ray()
+    actor = ray.remote(_Actor).options(num_cpus=cpus, num_gpus=gpus)
+    return RemoteSearcher(actor.remote(factory, args, kwargs))
+
+
+class _Actor:
+    """What runs in the actor."""
+
+    def __init__(
+        self, factory: Callable[..., Searcher], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._searcher = factory(*args, **kwargs)
+
+    def call(self, method: str, *args: Any) -> Any:
+        # Ray hands out read-only arrays; what becomes the searcher's own state must be writable.
+        return getattr(self._searcher, method)(*copy.deepcopy(args))
+
+
+class RemoteSearcher(Searcher):
+    """Forwards to a searcher in an actor; errors such as `Exhausted` arrive as they were raised.
+
+    Args:
+        actor: handle of the actor; `remote` makes it.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def ask(self, n: int) -> Genomes:
+        """Return (m, genes) new genomes, m <= n."""
+        genomes: Genomes = self._call("ask", n)
+        return genomes
+
+    def tell(self, observations: Observations) -> None:
+        """Pass on what became of genomes."""
+        self._call("tell", observations)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the searcher's state."""
+        state: dict[str, Any] = self._call("state_dict")
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give the searcher a state that `state_dict` returned."""
+        self._call("load_state_dict", state)
+
+    def close(self) -> None:
+        """End the actor."""
+        import ray
+
+        ray.kill(self._actor)
+
+    def _call(self, method: str, *args: Any) -> Any:
+        import ray
+        from ray.exceptions import RayTaskError
+
+        try:
+            return copy.deepcopy(ray.get(self._actor.call.remote(method, *args)))
+        except RayTaskError as error:
+            raise error.cause from error

@@ -1,0 +1,214 @@
+"""NSGA-II with weighted crowding and hierarchical mutation: MoGA's searcher."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga.contracts import Genomes, Observations, Problem
+from moga.errors import UsageError
+from moga.searchers.base import BaseSearcher
+from moga.searchers.crowding import survive
+from moga.searchers.mutation import HierarchicalMutation, Rates
+from moga.spaces.base import sample_sobol, sample_uniform
+
+__all__ = ["NSGA2"]
+
+
+class NSGA2(BaseSearcher):
+    """Deb et al. 2002, as MoGA uses it (Chu, Zhang, Xu 2020, arXiv 1908.01314, section 4.2).
+
+        first population, then again and again:
+        tournament -> single-point crossover -> hierarchical mutation -> evaluation elsewhere
+        -> rank and weighted crowding of parents and offspring together -> survivors
+
+    pymoo gives tournament, crossover and survival; see `moga.searchers.crowding` for the distance
+    and `moga.searchers.mutation` for the mutators, with what is established and what is ours.
+
+    Works asynchronously. `ask` never waits: it breeds from the last survivors (before there are
+    any, from what was told so far). A generation ends when `population` results of it were told,
+    in whatever grouping they came; so the same results in the same order give the same state.
+
+    Args:
+        problem: what is searched.
+        rng: consumed.
+        population: survivors, and results a generation.
+        crossover: probability that two parents cross; otherwise copies of them are mutated.
+        rates: how often each mutator acts; a mapping gives those that differ from `Rates`.
+        step: learning rate of the mutation's controller.
+        start: "sobol" spreads the first population evenly; "uniform" draws it independently.
+
+    Raises:
+        UsageError: a population below 4, a probability outside 0..1, another start.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rng: np.random.Generator,
+        *,
+        population: int = 70,
+        crossover: float = 0.9,
+        rates: Rates | Mapping[str, float] | None = None,
+        step: float = 0.1,
+        start: str = "sobol",
+    ) -> None:
+        if isinstance(population, bool) or not isinstance(population, int) or population < 4:
+            raise UsageError(f"population is {population!r}; give an integer of 4 or more")
+        if not 0 <= crossover <= 1:
+            raise UsageError(f"crossover is {crossover!r}; give a probability from 0 to 1")
+        if start not in ("sobol", "uniform"):
+            raise UsageError(f"start is {start!r}; give 'sobol' or 'uniform'")
+        super().__init__(problem, rng)
+        self.population, self.crossover, self.start = population, crossover, start
+        rates = rates if isinstance(rates, Rates) else Rates(**(rates or {}))
+        self.mutation = HierarchicalMutation(problem, rates, step)
+        self.survivors = _Members.none(problem)
+        self.offspring = _Members.none(problem)
+        self.initial: Genomes | None = None
+
+    def _ask(self, n: int, attempt: int) -> Genomes:
+        if self.initial is None:
+            draw = sample_sobol if self.start == "sobol" else sample_uniform
+            self.initial = draw(self.sizes, self.population, self.rng)
+        if len(self.initial):
+            first, self.initial = self.initial[:n], self.initial[n:]
+            return first
+        parents = self.survivors if len(self.survivors) else self._ranked(self.offspring)
+        if len(parents) < 2:
+            return sample_uniform(self.sizes, n, self.rng)
+        children = self._crossed(parents, n)
+        return self.mutation.mutate(children, self.rng, times=1 + attempt // 2)
+
+    def _tell(self, observations: Observations) -> None:
+        self.offspring = self.offspring.joined(_Members.of(observations))
+        while len(self.offspring) >= self.population:
+            generation = self.offspring.taken(slice(None, self.population))
+            self.offspring = self.offspring.taken(slice(self.population, None))
+            self.survivors = self._ranked(self.survivors.joined(generation))
+            self._learn(generation)
+
+    def _ranked(self, members: "_Members") -> "_Members":
+        """Return at most `population` of the members, with rank and crowding."""
+        rows, rank, crowding = survive(
+            members.costs, members.violations, self.problem.weights, self.population, self.rng
+        )
+        kept = members.taken(rows)
+        kept.rank, kept.crowding = rank, crowding
+        return kept
+
+    def _learn(self, generation: "_Members") -> None:
+        feasible = generation.violations == 0
+        best = (self.survivors.rank == 0) & (self.survivors.violations == 0)
+        if feasible.sum() > 1:
+            self.mutation.learn(
+                generation.genomes[feasible],
+                generation.costs[feasible],
+                self.survivors.genomes[best],
+            )
+
+    def _crossed(self, parents: "_Members", n: int) -> Genomes:
+        """Return n children of parents that won a tournament, crossed at a single point."""
+        from pymoo.core.population import Population
+        from pymoo.operators.crossover.pntx import PointCrossover
+        from pymoo.operators.selection.tournament import TournamentSelection
+
+        matings = TournamentSelection(func_comp=_winners).do(
+            None, parents, -(-n // 2), 2, to_pop=False, random_state=self.rng
+        )
+        shape = _Shape(len(self.sizes))
+        pool = Population.new(X=parents.genomes)
+        children = PointCrossover(n_points=1, prob=self.crossover).do(
+            shape, pool, matings, random_state=self.rng
+        )
+        genomes: Genomes = children.get("X").astype(np.int64)
+        # pymoo lists the first child of every mating, then the second: keep both of the last one
+        order = np.arange(len(genomes)).reshape(2, -1).T.ravel()
+        return genomes[order][:n]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as JSON values and numpy arrays."""
+        return {
+            **super().state_dict(),
+            "initial": self._stack([]) if self.initial is None else self.initial,
+            "started": self.initial is not None,
+            "survivors": self.survivors.state_dict(),
+            "offspring": self.offspring.state_dict(),
+            "mutation": self.mutation.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave; the next `ask` is as it would have been there.
+
+        Raises:
+            FormatError: the state of a searcher over other genes.
+        """
+        super().load_state_dict(state)
+        self.initial = np.array(state["initial"], dtype=np.int64) if state["started"] else None
+        self.survivors = _Members(**{k: np.array(v) for k, v in state["survivors"].items()})
+        self.offspring = _Members(**{k: np.array(v) for k, v in state["offspring"].items()})
+        self.mutation.load_state_dict(state["mutation"])
+
+
+class _Members:
+    """Genomes with what selection needs to know of them, all of length n."""
+
+    def __init__(
+        self,
+        genomes: Genomes,
+        costs: NDArray[np.float64],
+        violations: NDArray[np.float64],
+        rank: NDArray[np.int64],
+        crowding: NDArray[np.float64],
+    ) -> None:
+        self.genomes, self.costs, self.violations = genomes, costs, violations
+        self.rank, self.crowding = rank, crowding
+
+    @classmethod
+    def of(cls, observations: Observations) -> "_Members":
+        n = len(observations)
+        empty = np.zeros(n, dtype=np.int64), np.zeros(n)
+        return cls(observations.genomes, observations.costs, observations.violations, *empty)
+
+    @classmethod
+    def none(cls, problem: Problem) -> "_Members":
+        genomes = np.empty((0, len(problem.genes)), dtype=np.int64)
+        return cls.of(Observations.exact(genomes, np.empty((0, len(problem.objectives)))))
+
+    def __len__(self) -> int:
+        return len(self.genomes)
+
+    def taken(self, rows: slice | NDArray[np.int64]) -> "_Members":
+        return _Members(**{name: array[rows] for name, array in self.state_dict().items()})
+
+    def joined(self, others: "_Members") -> "_Members":
+        pairs = zip(self.state_dict().items(), others.state_dict().values(), strict=True)
+        return _Members(**{name: np.concatenate([a, b]) for (name, a), b in pairs})
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class _Shape:
+    """All that pymoo's crossover asks of a problem."""
+
+    def __init__(self, n_var: int) -> None:
+        self.n_var = n_var
+
+
+def _winners(
+    members: _Members, pairs: NDArray[np.int64], random_state: np.random.Generator, **_: Any
+) -> NDArray[np.int64]:
+    """Return the winner of each pair, shape (n, 1): lower rank, then larger crowding, then chance.
+
+    Infeasible members have ranks behind all feasible ones, in order of their violation.
+    """
+    a, b = pairs.T
+    rank, crowding = members.rank, members.crowding
+    chance = random_state.random(len(pairs)) < 0.5
+    tied = rank[a] == rank[b]
+    lonelier = (crowding[a] > crowding[b]) | ((crowding[a] == crowding[b]) & chance)
+    first = (rank[a] < rank[b]) | (tied & lonelier)
+    winners: NDArray[np.int64] = np.where(first, a, b)
+    return winners[:, None]

@@ -1,0 +1,441 @@
+"""Session: an open run. Its directory, journal, tables, searcher, executor, and what came back.
+
+`Search` drives it; the words are those of `moga.search`. A run that is continued goes through the
+very same calls: what the journal holds is taken from there, not asked or evaluated again.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from moga import registry
+from moga.contracts import (
+    Bounded,
+    Evaluator,
+    Executor,
+    Failed,
+    Genomes,
+    Measured,
+    Observations,
+    Outcome,
+    Progress,
+    Searcher,
+    Ticket,
+    costs_of,
+    violations_of,
+)
+from moga.errors import Exhausted, RunMismatch, TooManyFailures
+from moga.files import atomic_path, atomic_write
+from moga.network import Network
+from moga.pareto.archive import Archive
+from moga.plan import Plan
+from moga.result import Result, column
+from moga.runtime.ledger import Answer, Ledger, Stop
+from moga.runtime.rundir import read_configuration, write_configuration
+
+__all__ = ["Batch", "Session", "Settings"]
+
+_FAILURES_IN_A_ROW: Final = 40
+_PROPOSALS_AN_EVALUATION: Final = 50
+_DERIVED: Final = ("evaluations.parquet", "front.csv", "family.json", "report.html")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a search is carried out; the arguments of `Search` of the same names."""
+
+    searcher: Any
+    evaluations: int
+    hours: float | None
+    seed: int
+    executor: Any
+    executor_options: dict[str, Any]
+    in_flight: int
+    batch: int
+    order: Literal["asked", "completion"]
+    family: Any
+
+
+@dataclasses.dataclass(eq=False)
+class Batch:
+    """Genomes that were asked together, and what has come back of them.
+
+    Args:
+        number: counts the batches of a run.
+        genomes: shape (n, genes).
+        networks: of those genomes that need an evaluation, by row.
+        outcomes: by row; None until it is known, or where limits forbid the genome.
+    """
+
+    number: int
+    genomes: Genomes
+    networks: dict[int, Network]
+    outcomes: list[Outcome | None]
+    recorded: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every network has its outcome."""
+        return all(self.outcomes[row] is not None for row in self.networks)
+
+
+class Session:
+    """The state of an open run; see `moga.search.Search.step` for the order of calls.
+
+    Args:
+        plan: what is searched.
+        settings: how.
+        directory: the run's directory, locked by the caller.
+        progress: is told how far the run is.
+    """
+
+    def __init__(self, plan: Plan, settings: Settings, directory: Path, progress: Progress) -> None:
+        self.plan, self.settings, self.directory = plan, settings, directory
+        self.progress = progress
+        self.ledger = Ledger(directory / "journal.jsonl")
+        self.tables = plan.build_tables(directory / "tables", progress)
+        self.problem = plan.problem(self.tables)
+        rng = np.random.default_rng(settings.seed)
+        self.searcher: Searcher = (
+            registry.create("searcher", settings.searcher, problem=self.problem, rng=rng)
+            if isinstance(settings.searcher, str)
+            else settings.searcher(self.problem, rng)
+        )
+        self.archive = Archive(
+            len(plan.objectives), grid=self.tables.grids(plan.objectives).tolist()
+        )
+        self.outstanding: list[Batch] = []
+        self.rows: list[dict[str, Any]] = []
+        self._batches = self._evaluations = self._proposals = 0
+        self._done: dict[bytes, Outcome] = {}
+        self._reason = "evaluations"
+        self._failures: deque[Failed] = deque(maxlen=_FAILURES_IN_A_ROW)
+        self._began = time.monotonic() - self.ledger.seconds
+        self._executor: Executor | None = None
+        self._evaluator: Evaluator | None = None
+        self._tickets: dict[Ticket, Batch] = {}
+        self._volume = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the journal says that the run ended, and no more is wanted since."""
+        stop, wanted = self.ledger.stop, self.settings
+        if stop is None:
+            return False
+        if stop.reason == "evaluations":
+            return wanted.evaluations <= stop.evaluations
+        if stop.reason == "hours":
+            return wanted.hours is not None and wanted.hours <= (stop.hours or math.inf)
+        return True
+
+    def ask(self, n: int, *, submit: bool = True) -> bool:
+        """Ask the searcher for up to n genomes, record them and send them off. False: not now."""
+        number = self._batches
+        recorded = self.ledger.asked[number] if number < len(self.ledger.asked) else None
+        if recorded is None and (self.finished or self._used_up()):
+            return False
+        n = (
+            min(n, self.settings.evaluations - self._evaluations)
+            if recorded is None
+            else recorded.wanted
+        )
+        try:
+            genomes = self.searcher.ask(n)
+        except Exhausted:
+            if recorded is None:
+                self._reason = "exhausted"
+                return False
+            genomes = recorded.genomes
+        if recorded is None:
+            if not len(genomes):
+                return False
+            self._remove_derived()
+            self.ledger.record_asked(genomes, n)
+        else:
+            genomes = self._recorded_genomes(genomes, recorded.genomes)
+        batch = self._batch(number, genomes)
+        self._batches += 1
+        self._proposals += len(genomes)
+        self._evaluations += len(batch.networks)
+        self.outstanding.append(batch)
+        if not batch.recorded and batch.networks and submit:
+            self._submit(batch)
+        return True
+
+    def _used_up(self) -> bool:
+        settings = self.settings
+        if self._evaluations >= settings.evaluations:
+            self._reason = "evaluations"
+        elif settings.hours is not None and self.seconds >= 3600 * settings.hours:
+            self._reason = "hours"
+        elif self._proposals >= _PROPOSALS_AN_EVALUATION * settings.evaluations:
+            self._reason = "limits"
+        else:
+            return False
+        return True
+
+    def _recorded_genomes(self, asked: Genomes, recorded: Genomes) -> Genomes:
+        """Return what was journalled, which wins over what the searcher would ask today."""
+        if not np.array_equal(asked, recorded):
+            self.progress.note(
+                f"batch {self._batches}: the searcher would now ask for other genomes than the "
+                "journal holds (another version of moga or of a library?); the journal wins"
+            )
+        return recorded
+
+    def _batch(self, number: int, genomes: Genomes) -> Batch:
+        """Decide what of a batch needs an evaluation, and take the rest from limits and journal."""
+        n = len(genomes)
+        limits = (*self.plan.objectives, *self.plan.constraints)
+        violations = violations_of(self.tables.values(genomes), limits, n)
+        outcomes: list[Outcome | None] = [None] * n
+        networks: dict[int, Network] = {}
+        for row in range(n):
+            if violations[row] > 0:
+                continue
+            if (done := self._done.get(genomes[row].tobytes())) is not None:
+                outcomes[row] = done
+            elif not self.plan.evaluated:
+                outcomes[row] = Measured({})
+                networks[row] = self.plan.space.decode(genomes[row])
+            else:
+                networks[row] = self.plan.space.decode(genomes[row])
+        batch = Batch(number, genomes, networks, outcomes)
+        answer = self.ledger.answers.get(number)
+        if answer is not None:
+            batch.recorded = True
+            for row in networks:
+                batch.outcomes[row] = answer.outcomes[row]
+        return batch
+
+    def _submit(self, batch: Batch) -> None:
+        if self.plan.evaluated:
+            evaluator = self.evaluator
+            if self._executor is None:
+                self._executor = self._start_executor()
+            ticket = self._executor.submit(evaluator, list(batch.networks.values()))
+            self._tickets[ticket] = batch
+
+    def _start_executor(self) -> Executor:
+        settings = self.settings
+        executor: Executor = registry.create(
+            "executor", settings.executor, **settings.executor_options
+        )
+        self.progress.phase("search", settings.evaluations, "evaluations")
+        return executor
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The source of accuracy; made (trained, loaded) when it is first needed."""
+        if self._evaluator is None:
+            built = self.plan.build_evaluator(self.settings.seed, self.directory, self.progress)
+            assert built is not None  # noqa: S101 - only asked for where something is evaluated
+            self._record_evaluator(built)
+            self._evaluator = built
+        return self._evaluator
+
+    def _record_evaluator(self, evaluator: Evaluator) -> None:
+        """Write what is known of the evaluator into ``run.json``, or check that it is the same."""
+        describe = getattr(evaluator, "describe", None)
+        details = describe() if describe else {}
+        configuration = read_configuration(self.directory) or {}
+        recorded = (configuration.get("evaluator") or {}).get("details")
+        if recorded and recorded.get("digest") != details.get("digest"):
+            raise RunMismatch(
+                f"{self.directory} was evaluated with weights {recorded.get('digest')}; the "
+                f"evaluator now has {details.get('digest')}. Their accuracies must not stand on "
+                "one front: restore the supernet's checkpoint, or start a new run"
+            )
+        configuration["evaluator"] = {**(configuration.get("evaluator") or {}), "details": details}
+        write_configuration(self.directory, configuration)
+
+    def wait(self) -> Batch:
+        """Return the next batch to tell: the oldest or, in order of completion, the first there."""
+        while True:
+            if (batch := self._next()) is not None:
+                return batch
+            assert self._executor is not None  # noqa: S101 - something was submitted
+            ticket, outcomes = next(iter(self._executor.completed()))
+            self.answer(self._tickets.pop(ticket), outcomes)
+
+    def _next(self) -> Batch | None:
+        if self.settings.order == "asked":
+            return self.outstanding[0] if self.outstanding[0].complete else None
+        ranks = {number: rank for rank, number in enumerate(self.ledger.answers)}
+        complete = [batch for batch in self.outstanding if batch.complete]
+        return min(complete, key=lambda b: ranks.get(b.number, -1), default=None)
+
+    def answer(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """Record what came back for the networks of a batch."""
+        for row, outcome in zip(batch.networks, outcomes, strict=True):
+            batch.outcomes[row] = outcome
+        kept = tuple(
+            batch.outcomes[r] if r in batch.networks else None for r in range(len(batch.genomes))
+        )
+        self.ledger.record_answers([(batch.number, Answer(kept, self.seconds))])
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has been going, over all its sessions."""
+        return time.monotonic() - self._began
+
+    def deliver(self, batch: Batch) -> None:
+        """Enter a complete batch into the archive and tell the searcher."""
+        self.outstanding.remove(batch)
+        for row in batch.networks:
+            outcome = batch.outcomes[row]
+            if outcome is not None:
+                self._done[batch.genomes[row].tobytes()] = outcome
+        observations = self._observe(batch)
+        self.archive.add(observations)
+        self._enter(batch, observations)
+        self.searcher.tell(observations)
+        self._watch_failures(batch)
+        figures = {"front": len(self.archive.front), "hypervolume": round(self._volume, 4)}
+        self.progress.advance(self._evaluations - self._waiting(), **figures)
+
+    def _waiting(self) -> int:
+        return sum(len(batch.networks) for batch in self.outstanding)
+
+    def _watch_failures(self, batch: Batch) -> None:
+        """Stop a run in which nothing works; what earlier sessions recorded does not count."""
+        if batch.recorded:
+            return
+        for row in batch.networks:
+            outcome = batch.outcomes[row]
+            if isinstance(outcome, Failed):
+                self._failures.append(outcome)
+            else:
+                self._failures.clear()
+        if len(self._failures) == _FAILURES_IN_A_ROW:
+            (reason, times), *_ = Counter(f.reason for f in self._failures).most_common(1)
+            raise TooManyFailures(
+                f"{_FAILURES_IN_A_ROW} evaluations in a row failed, {times} of them with: "
+                f"{reason}. All are recorded in {self.directory}; mend the cause and continue with "
+                f"`moga resume {self.directory}`"
+            )
+
+    def _values(self, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return values and standard errors by name, each of shape (n,); nan where unknown."""
+        n = len(batch.genomes)
+        values: dict[str, Any] = dict(self.tables.values(batch.genomes))
+        errors: dict[str, Any] = dict(self.tables.standard_errors(batch.genomes))
+        for metric in self.plan.evaluated:
+            values[metric], errors[metric] = np.full(n, np.nan), np.full(n, np.nan)
+            for row, outcome in enumerate(batch.outcomes):
+                if isinstance(outcome, Measured | Bounded):
+                    values[metric][row] = outcome.values[metric]
+                if isinstance(outcome, Measured):
+                    errors[metric][row] = outcome.spread.get(metric, math.nan)
+        return values, errors
+
+    def _observe(self, batch: Batch) -> Observations:
+        values, errors = self._values(batch)
+        objectives, n = self.plan.objectives, len(batch.genomes)
+        costs = costs_of(values, objectives, n)
+        spread = costs_of(errors, objectives, n)
+        failed = np.array([isinstance(outcome, Failed) for outcome in batch.outcomes])
+        costs[failed] = np.nan
+        bounded = np.array([isinstance(outcome, Bounded) for outcome in batch.outcomes])
+        fidelity = [o.fidelity if isinstance(o, Bounded) else 1.0 for o in batch.outcomes]
+        limits = (*objectives, *self.plan.constraints)
+        return Observations(
+            genomes=batch.genomes,
+            costs=costs,
+            violations=violations_of(values, limits, n),
+            spread=np.abs(spread),
+            bounded=bounded,
+            fidelity=np.array(fidelity),
+        )
+
+    def _enter(self, batch: Batch, observations: Observations) -> None:
+        """Append a row a genome to the table of evaluations."""
+        values, errors = self._values(batch)
+        worst, best = self.tables.box(self.plan.objectives)
+        self._volume = self.archive.hypervolume(worst.tolist(), best.tolist())
+        for row, genome in enumerate(batch.genomes):
+            outcome = batch.outcomes[row]
+            entry: dict[str, Any] = {
+                "order": len(self.rows),
+                "batch": batch.number,
+                "status": "skipped" if outcome is None else type(outcome).__name__.lower(),
+                "kind": outcome.kind if isinstance(outcome, Failed) else "",
+                "reason": outcome.reason if isinstance(outcome, Failed) else "",
+                "violation": float(observations.violations[row]),
+            }
+            for name in (*self.plan.evaluated, *self.plan.table_names):
+                entry[column(name)] = float(values[name][row])
+                if name in errors:
+                    metric, at, device = column(name).partition("@")
+                    entry[f"{metric}_se{at}{device}"] = float(errors[name][row])
+            for name in ("params", "macs"):
+                entry[name] = int(entry[name])
+            entry["on_front"] = False
+            entry["hypervolume"] = self._volume
+            entry["genome"] = [int(gene) for gene in genome]
+            self.rows.append(entry)
+
+    def _remove_derived(self) -> None:
+        """Remove what was made from fewer evaluations, so that what is there is never stale."""
+        for name in _DERIVED:
+            (self.directory / name).unlink(missing_ok=True)
+
+    def finish(self) -> Result:
+        """Record the end; then make what is missing: frames, family, report."""
+        if not self.finished:
+            stop = Stop(self._reason, self._evaluations, self.settings.hours)
+            self.ledger.record_stop(stop)
+        missing = [name for name in _DERIVED if not (self.directory / name).exists()]
+        if "evaluations.parquet" in missing or "front.csv" in missing:
+            self._write_frames(self.result())
+        family = self._family()
+        if family is not None and "family.json" in missing:
+            family(self, self.result())
+        if "report.html" in missing:
+            self.progress.phase("report")
+            self.result().report()
+        return self.result()
+
+    def _family(self) -> Any:
+        spec = self.settings.family
+        return None if spec is None or not len(self.archive) else registry.create("family", spec)
+
+    def _write_frames(self, result: Result) -> None:
+        with atomic_path(self.directory / "evaluations.parquet") as path:
+            result.evaluations.to_parquet(path, index=False)
+        front = result.front.drop(
+            columns=["order", "batch", "kind", "reason", "status", "hypervolume"]
+        )
+        front["genome"] = [" ".join(map(str, genome)) for genome in front["genome"]]
+        atomic_write(self.directory / "front.csv", front.to_csv(index=False))
+
+    def result(self) -> Result:
+        """Return what is known so far."""
+        on_front = {genome.tobytes() for genome in self.archive.genomes[self.archive.front]}
+        for row in self.rows:
+            key = np.array(row["genome"], dtype=np.int64).tobytes()
+            row["on_front"] = row["status"] == "measured" and key in on_front
+        path = self.directory / "family.json"
+        return Result(
+            run_dir=self.directory,
+            space=self.plan.space,
+            objectives=self.plan.objectives,
+            archive=self.archive,
+            rows=self.rows,
+            hypervolume=self._volume,
+            family=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None,
+            stopped=self.ledger.stop.reason if self.ledger.stop else "",
+        )
+
+    def close(self) -> None:
+        """Release workers and close the journal."""
+        if self._executor is not None:
+            self._executor.close()
+        self.ledger.close()

@@ -1,0 +1,1 @@
+"""Sets of networks that integers stand for."""

@@ -1,0 +1,240 @@
+import itertools
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from moga.contracts import Gene, Genomes
+from moga.errors import InvalidGenome, NotInSpace
+from moga.network import Block, Network
+from moga.spaces.base import (
+    Blocks,
+    Derived,
+    Slot,
+    Space,
+    crossover,
+    mutate,
+    neighbours,
+    sample_sobol,
+    sample_uniform,
+)
+
+
+def _conv(channels: int, out: int) -> Block:
+    return Block(operation="conv", in_channels=channels, out_channels=out, height=8, width=8)
+
+
+def _body(width: int, depth: int) -> Blocks:
+    return ((_conv(4, width), 1), (_conv(width, width), depth))
+
+
+def _tail(kernel: int, width: int) -> Blocks | None:
+    block = Block(
+        operation="conv", in_channels=width, out_channels=4, height=8, width=8, kernel=kernel
+    )
+    return None if (kernel, width) == (5, 8) else ((block, 1),)
+
+
+def _width_index(genomes: Genomes) -> NDArray[np.int64]:
+    return genomes[:, 0]
+
+
+class Tiny(Space):
+    """Three genes, a derived width, an entry that cannot occur, and depth 0."""
+
+    name = "tiny"
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        return {"side": 8, "data": "none"}
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        return (
+            Gene("width", "body", "ordinal", (8, 16, 24)),
+            Gene("depth", "body", "ordinal", (0, 1, 2)),
+            Gene("kernel", "tail", "categorical", (1, 3, 5)),
+        )
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        width, depth, kernel = (gene.values for gene in self.genes)
+        derived = (Derived("width", width, _width_index),)
+        return (
+            Slot("stem", (), (), lambda: ((_conv(3, 4), 1),)),
+            Slot("body", (0, 1), (width, depth), _body),
+            Slot("tail", (2,), (kernel,), _tail, derived),
+        )
+
+
+GENOMES = [g for g in itertools.product(range(3), repeat=3) if not (g[0] == 0 and g[2] == 2)]
+
+
+def test_sizes_spec_and_digest() -> None:
+    space = Tiny()
+    assert space.size == 27
+    assert space.sizes.tolist() == [3, 3, 3]
+    assert space.spec == "tiny(side=8, data='none')"
+    assert space.reference == (1, 1, 1)
+    assert space.default_objectives == ("accuracy", "latency")
+    assert space.default_evaluator == ""
+    assert space.digest == Tiny().digest
+    assert [slot.shape for slot in space.slots] == [(), (3, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("genome", GENOMES)
+def test_encode_reverses_decode(genome: tuple[int, ...]) -> None:
+    space = Tiny()
+    network = space.decode(genome)
+    assert len(network) == 3 + genome[1]
+    assert space.encode(network) == genome
+
+
+def test_decode_refuses_an_entry_that_cannot_occur() -> None:
+    with pytest.raises(InvalidGenome, match=r"slot 'tail' of tiny has no entry \[2, 0\]"):
+        Tiny().decode((0, 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("genomes", "message"),
+    [
+        ([[0, 0]], r"a genome of tiny has 3 genes; got shape \(1, 2\)"),
+        ([[[0, 0, 0]]], r"a genome of tiny has 3 genes; got shape \(1, 1, 3\)"),
+        ([[0, 0.5, 0]], "genes of tiny are integers; got float64"),
+        ([[0, float("nan"), 0]], "genes of tiny are integers; got float64"),
+        ([["0", "1", "0"]], "genes of tiny are integers; got <U1"),
+        (
+            [[0, 0, 0], [0, 3, 0]],
+            r"gene 'depth' \(position 1\) of genome 1 is 3; allowed: 0 to 2, for .* 0, 1, 2",
+        ),
+        ([[0, 0, -1]], r"gene 'kernel' \(position 2\) of genome 0 is -1; allowed: 0 to 2"),
+    ],
+)
+def test_validate_names_the_gene_and_its_range(genomes: Any, message: str) -> None:
+    with pytest.raises(InvalidGenome, match=message):
+        Tiny().validate(np.array(genomes))
+
+
+def test_validate_shortens_long_lists_of_values() -> None:
+    class Long(Tiny):
+        @cached_property
+        def genes(self) -> tuple[Gene, ...]:
+            return (Gene("long", "g", "ordinal", tuple(range(20))),)
+
+    with pytest.raises(InvalidGenome, match=r"10, 11, \.\.\. \(20 in all\)$"):
+        Long().validate(np.array([20]))
+
+
+def test_validate_returns_int64_of_two_dimensions_and_takes_none() -> None:
+    space = Tiny()
+    got = space.validate(np.array([2.0, 1.0, 0.0]))
+    assert got.dtype == np.int64
+    assert got.tolist() == [[2, 1, 0]]
+    assert space.validate(np.empty((0, 3))).shape == (0, 3)
+
+
+def test_decode_takes_exactly_one_genome() -> None:
+    with pytest.raises(InvalidGenome, match="decode takes one genome of tiny; got 2"):
+        Tiny().decode(np.zeros((2, 3), dtype=np.int64))
+
+
+def test_encode_names_the_block_that_does_not_fit() -> None:
+    space = Tiny()
+    with pytest.raises(NotInSpace) as caught:
+        space.encode(Network((_conv(3, 4), _conv(4, 8), _conv(8, 9), _conv(9, 4))))
+    assert str(caught.value).startswith(
+        "block 2 of the network does not fit slot 'tail' of the space tiny(side=8, data='none'): "
+        "{'operation': 'conv', 'in_channels': 8, 'out_channels': 9"
+    )
+
+
+def test_encode_names_the_first_block_where_nothing_fits() -> None:
+    with pytest.raises(NotInSpace, match="block 0 of the network does not fit slot 'stem'"):
+        Tiny().encode(Network((_conv(5, 4),)))
+
+
+def test_encode_says_where_the_network_ends_or_goes_on() -> None:
+    blocks = Tiny().decode((1, 1, 1)).blocks
+    with pytest.raises(NotInSpace, match="the network ends before slot 'tail' of the space tiny"):
+        Tiny().encode(Network(blocks[:-1]))
+    with pytest.raises(NotInSpace, match="block 4 of the network does not fit the end of the sp"):
+        Tiny().encode(Network((*blocks, _conv(4, 4))))
+
+
+def test_encode_follows_derived_values() -> None:
+    """A tail of another width than the body's does not fit, though its slot has such an entry."""
+    body, tail = Tiny().decode((1, 0, 1)).blocks, Tiny().decode((2, 0, 1)).blocks
+    bridge = _conv(16, 24)
+    with pytest.raises(NotInSpace):
+        Tiny().encode(Network((*body[:-1], bridge, tail[-1])))
+
+
+SIZES = np.array([12, 3, 1, 2], dtype=np.int64)
+
+
+def test_uniform_sampling_reaches_every_value_about_equally() -> None:
+    genomes = sample_uniform(SIZES, 12_000, np.random.default_rng(0))
+    assert genomes.shape == (12_000, 4)
+    assert genomes.dtype == np.int64
+    for column, size in enumerate(SIZES):
+        share = np.bincount(genomes[:, column], minlength=size) / 12_000
+        np.testing.assert_allclose(share, 1 / size, atol=0.015)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 64, 100])
+def test_sobol_samples_have_the_right_number_and_range(n: int) -> None:
+    genomes = sample_sobol(SIZES, n, np.random.default_rng(1))
+    assert genomes.shape == (n, 4)
+    assert ((genomes >= 0) & (genomes < SIZES)).all()
+
+
+def test_sobol_is_balanced_and_reproducible() -> None:
+    sizes = np.array([4, 8, 2], dtype=np.int64)
+    genomes = sample_sobol(sizes, 64, np.random.default_rng(2))
+    for column, size in enumerate(sizes):
+        assert set(np.bincount(genomes[:, column])) == {64 // size}
+    again = sample_sobol(sizes, 64, np.random.default_rng(2))
+    np.testing.assert_array_equal(genomes, again)
+    other = sample_sobol(sizes, 64, np.random.default_rng(3))
+    assert (genomes != other).any()
+
+
+def test_mutation_changes_at_the_rate_and_never_its_argument() -> None:
+    rng = np.random.default_rng(4)
+    genomes = sample_uniform(SIZES, 4000, rng)
+    before = genomes.copy()
+    changed = mutate(genomes, SIZES, rng, rate=0.5) != genomes
+    np.testing.assert_array_equal(genomes, before)
+    # Rows where no gene changed (one in eight) change one at random, a third for each able gene.
+    np.testing.assert_allclose(changed.mean(axis=0), [0.542, 0.542, 0, 0.542], atol=0.03)
+    assert changed.any(axis=1).all()
+
+
+def test_mutation_at_rate_zero_changes_exactly_one_gene_and_at_one_all() -> None:
+    rng = np.random.default_rng(5)
+    genomes = sample_uniform(SIZES, 200, rng)
+    assert ((mutate(genomes, SIZES, rng, rate=0) != genomes).sum(axis=1) == 1).all()
+    assert ((mutate(genomes, SIZES, rng, rate=1) != genomes).sum(axis=1) == 3).all()
+
+
+def test_mutation_of_a_space_of_one_changes_nothing() -> None:
+    ones = np.array([1, 1], dtype=np.int64)
+    genomes = np.zeros((3, 2), dtype=np.int64)
+    np.testing.assert_array_equal(mutate(genomes, ones, np.random.default_rng(0)), genomes)
+
+
+def test_crossover_takes_a_head_and_a_tail_of_at_least_one_gene_each() -> None:
+    first, second = np.zeros((500, 6), dtype=np.int64), np.ones((500, 6), dtype=np.int64)
+    children = crossover(first, second, np.random.default_rng(6))
+    assert (np.diff(children, axis=1) >= 0).all()
+    assert set(children.sum(axis=1)) == {1, 2, 3, 4, 5}
+
+
+def test_neighbours_step_ordinal_genes_by_one_and_categorical_ones_to_any() -> None:
+    got = neighbours((0, 1, 2), Tiny().genes)
+    assert got.tolist() == [[1, 1, 2], [0, 0, 2], [0, 2, 2], [0, 1, 0], [0, 1, 1]]
+    alone = (Gene("a", "g", "ordinal", (1,)),)
+    assert neighbours((0,), alone).shape == (0, 1)

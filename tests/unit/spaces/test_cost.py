@@ -1,0 +1,180 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moga.errors import FormatError
+from moga.network import Block
+from moga.networks.count import count_macs, count_params
+from moga.spaces.base import Space, sample_uniform
+from moga.spaces.cost import CostTable, count_table, slot_blocks
+from moga.spaces.moga import MoGASpace
+from moga.spaces.nasbench201 import NASBench201
+
+SPACES = [
+    pytest.param(MoGASpace(), id="moga"),
+    pytest.param(MoGASpace(32, 0.35, 10), id="moga-32"),
+    pytest.param(NASBench201(), id="nasbench201"),
+]
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(("metric", "counter"), [("params", count_params), ("macs", count_macs)])
+def test_the_table_equals_direct_counts(space: Space, metric: str, counter: Any) -> None:
+    genomes = sample_uniform(space.sizes, 1000, np.random.default_rng(0))
+    costs = count_table(space, metric)(genomes)
+    assert costs.tolist() == [counter(space.decode(genome)) for genome in genomes]
+
+
+def test_a_counter_of_ones_own() -> None:
+    table = count_table(MoGASpace(), "blocks", lambda _block: 1)
+    assert table([[0] * 14]).tolist() == [20]
+
+
+def test_slot_blocks_gives_every_entry() -> None:
+    space = MoGASpace()
+    assert [len(list(slot_blocks(slot))) for slot in space.slots] == [1, *[12] * 14, 1]
+    index, blocks = next(slot_blocks(space.slots[1]))
+    assert index == (0,)
+    assert all(isinstance(block, Block) and times == 1 for block, times in blocks)
+
+
+def _table(space: Space, **change: Any) -> CostTable:
+    rng = np.random.default_rng(7)
+    arrays = tuple(rng.random(slot.shape) for slot in space.slots)
+    spread = tuple(0.1 * np.ones(slot.shape) for slot in space.slots)
+    values = {"constant": 2.0, "grid": 0.5, "provenance": {"method": "made"}, **change}
+    return CostTable("latency", "ms", space, arrays, spread, **values)
+
+
+def test_costs_are_the_constant_and_the_sum_of_entries() -> None:
+    space = MoGASpace(32)
+    table = _table(space)
+    genome = [*range(12), 3, 4]
+    expected = 2.0 + table.arrays[0] + table.arrays[-1]
+    expected += sum(table.arrays[1 + i][gene] for i, gene in enumerate(genome))
+    np.testing.assert_allclose(table(np.array([genome, genome])), [expected] * 2)
+
+
+def test_many_genomes_cost_the_same_as_few() -> None:
+    space = MoGASpace(32)
+    table = _table(space)
+    genomes = sample_uniform(space.sizes, (1 << 16) + 3, np.random.default_rng(0))
+    np.testing.assert_array_equal(table(genomes)[-5:], table(genomes[-5:]))
+
+
+def test_standard_errors_add_as_squares() -> None:
+    space = MoGASpace(32)
+    genomes = np.zeros((3, 14), dtype=np.int64)
+    np.testing.assert_allclose(_table(space).standard_error(genomes), [0.4] * 3)
+    exact = dataclasses.replace(_table(space), spread=())
+    assert exact.standard_error(genomes).tolist() == [0, 0, 0]
+    assert exact.standard_error(genomes[0]).tolist() == [0]
+
+
+def test_bounds_hold_for_every_genome() -> None:
+    space = NASBench201()
+    table = count_table(space, "params")
+    assert table.bounds == (73306, 1531546)
+    moga = count_table(MoGASpace(32), "macs")
+    genomes = sample_uniform(MoGASpace(32).sizes, 1000, np.random.default_rng(0))
+    low, high = moga.bounds
+    assert low <= moga(genomes).min()
+    assert moga(genomes).max() <= high
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    space = MoGASpace(32)
+    table = _table(space)
+    table.save(tmp_path / "table.npz")
+    back = CostTable.load(tmp_path / "table.npz", space)
+    assert back.digest == table.digest
+    assert (back.metric, back.unit, back.constant, back.grid) == ("latency", "ms", 2.0, 0.5)
+    assert back.provenance == {"method": "made"}
+    for one, two in zip(table.arrays + table.spread, back.arrays + back.spread, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_save_and_load_without_spread(tmp_path: Path) -> None:
+    table = count_table(NASBench201(), "macs")
+    table.save(tmp_path / "table.npz")
+    assert CostTable.load(tmp_path / "table.npz", NASBench201()).spread == ()
+
+
+def test_digest_follows_values_and_space() -> None:
+    table = _table(MoGASpace(32))
+    digests = {
+        table.digest,
+        dataclasses.replace(table, constant=3.0).digest,
+        dataclasses.replace(table, grid=0.0).digest,
+        _table(MoGASpace(64)).digest,
+    }
+    assert len(digests) == 4
+
+
+def test_shapes_must_match_the_slots() -> None:
+    table = _table(MoGASpace(32))
+    with pytest.raises(ValueError, match="cost table latency: arrays do not match"):
+        dataclasses.replace(table, arrays=table.arrays[1:], spread=())
+    with pytest.raises(ValueError, match="cost table latency: spread do not match"):
+        dataclasses.replace(table, spread=table.spread[1:])
+
+
+def test_load_refuses_a_table_of_another_space(tmp_path: Path) -> None:
+    _table(MoGASpace(32)).save(tmp_path / "table.npz")
+    with pytest.raises(FormatError, match=r"is a table of the space moga\(resolution=32, .* build"):
+        CostTable.load(tmp_path / "table.npz", MoGASpace(64))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 damaged"])
+def test_load_refuses_what_is_no_table(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "table.npz"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="is no cost table"):
+        CostTable.load(path, MoGASpace())
+    with pytest.raises(FormatError, match="is no cost table"):
+        CostTable.load(tmp_path / "absent.npz", MoGASpace())
+
+
+def _stored(path: Path, **change: Any) -> None:
+    _table(MoGASpace(32)).save(path)
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files}
+    header = json.loads(str(content["header"])) | change.pop("header", {})
+    content = {**content, "header": np.array(json.dumps(header)), **change}
+    np.savez(path, **{key: value for key, value in content.items() if value is not None})
+
+
+def test_load_refuses_a_truncated_file_a_lone_array_and_an_archive_without_header(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "table.npz"
+    _table(MoGASpace(32)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(FormatError, match="is no cost table"):
+        CostTable.load(path, MoGASpace(32))
+    np.save(tmp_path / "lone.npy", np.zeros(3))
+    with pytest.raises(FormatError, match="is no cost table"):
+        CostTable.load(tmp_path / "lone.npy", MoGASpace(32))
+    np.savez(path, array_0=np.zeros(3))
+    with pytest.raises(FormatError, match="is no cost table"):
+        CostTable.load(path, MoGASpace(32))
+
+
+@pytest.mark.parametrize("header", [{"version": 2}, {"format": "other"}])
+def test_load_refuses_another_version_or_kind(tmp_path: Path, header: dict[str, Any]) -> None:
+    path = tmp_path / "table.npz"
+    _stored(path, header=header)
+    with pytest.raises(FormatError, match="expected a cost table of version 1"):
+        CostTable.load(path, MoGASpace(32))
+
+
+@pytest.mark.parametrize("array", [None, np.zeros(5)])
+def test_load_refuses_missing_or_misshapen_arrays(tmp_path: Path, array: Any) -> None:
+    path = tmp_path / "table.npz"
+    _stored(path, array_3=array)
+    with pytest.raises(FormatError, match="is a damaged cost table"):
+        CostTable.load(path, MoGASpace(32))

@@ -1,0 +1,122 @@
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from moga import registry
+from moga.errors import UnknownName, UsageError
+from moga.registry import KINDS, create, names, parameters, parse_call
+from moga.spaces.moga import MoGASpace
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        ("moga", "moga", {}),
+        (" moga ", "moga", {}),
+        ("moga()", "moga", {}),
+        ("moga(resolution=32, width=.35)", "moga", {"resolution": 32, "width": 0.35}),
+        ("moga (resolution=32)", "moga", {"resolution": 32}),
+        ("nasbench201(data=cifar100)", "nasbench201", {"data": "cifar100"}),
+        ("nasbench201(data='cifar100')", "nasbench201", {"data": "cifar100"}),
+        ("x(a=None, b=-1, c=(1, 2), d=True)", "x", {"a": None, "b": -1, "c": (1, 2), "d": True}),
+    ],
+)
+def test_parse_call(text: str, name: str, arguments: dict[str, Any]) -> None:
+    assert parse_call(text) == (name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("moga(", r"cannot read 'moga\('; expected name\(key=value, ...\)"),
+        ("moga(32)", r"cannot read 'moga\(32\)'; expected name\(key=value"),
+        ("moga(**x)", r"cannot read 'moga\(\*\*x\)'; expected name"),
+        ("moga(a=1)+1", "cannot read .*; expected name"),
+        ("moga(a=1+x)", r"cannot read '1 \+ x' in .*; give a number, a word or a quoted text"),
+        ("moga(a={[]: 1})", "give a number, a word or a quoted text"),
+        ("moga(a=1, a=2)", "gives an argument twice"),
+    ],
+)
+def test_parse_call_refuses(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_call(text)
+
+
+def test_create_builds_from_text_and_passes_objects_through() -> None:
+    space = create("space", "moga(resolution=64, width=.5)")
+    assert isinstance(space, MoGASpace)
+    assert (space.resolution, space.width) == (64, 0.5)
+    assert create("space", space) is space
+
+
+def test_defaults_fill_what_the_text_leaves_open_and_the_factory_takes() -> None:
+    space = create("space", "moga(resolution=64)", resolution=32, num_classes=10, colour="red")
+    assert (space.resolution, space.num_classes) == (64, 10)
+
+
+def test_parameters_names_what_a_factory_takes_and_checks_the_text() -> None:
+    taken = ("resolution", "width", "num_classes", "stem_stride")
+    assert parameters("space", "moga(width=1)") == taken
+    assert parameters("space", "nasbench201") == ("data",)
+    with pytest.raises(UsageError, match="the space 'moga' takes no depth"):
+        parameters("space", "moga(depth=3)")
+
+
+def test_create_refuses_unknown_names_and_arguments() -> None:
+    with pytest.raises(UnknownName, match=r"unknown space 'mogo'. Did you mean 'moga'\?"):
+        create("space", "mogo")
+    with pytest.raises(
+        UsageError,
+        match="the space 'moga' takes no depth; it takes: resolution, width, num_classes",
+    ):
+        create("space", "moga(depth=3)")
+
+
+def test_create_says_where_no_arguments_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    monkeypatch.setattr(registry, "_factory", lambda _kind, _name: lambda: 1)
+    with pytest.raises(UsageError, match="'plain' takes no a; it takes: no arguments"):
+        create("executor", "plain(a=1)")
+
+
+def _offer(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
+    def entry_points(*, group: str) -> list[EntryPoint]:
+        return [point for point in points if point.group == group]
+
+    monkeypatch.setattr(registry.metadata, "entry_points", entry_points)
+
+
+@pytest.mark.parametrize(
+    ("kind", "group"),
+    [
+        ("space", "moga.spaces"),
+        ("searcher", "moga.searchers"),
+        ("executor", "moga.executors"),
+        ("family", "moga.families"),
+    ],
+)
+def test_plugins_are_found(monkeypatch: pytest.MonkeyPatch, kind: str, group: str) -> None:
+    _offer(monkeypatch, EntryPoint("mine", "fractions:Fraction", group))
+    assert "mine" in names(kind)
+    assert create(kind, "mine(numerator=3)") == 3
+
+
+def test_two_plugins_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _offer(monkeypatch, EntryPoint("moga", "fractions:Fraction", "moga.spaces"))
+    with pytest.raises(UsageError, match="two plug-ins offer the space 'moga'"):
+        names("space")
+    one = EntryPoint("mine", "fractions:Fraction", "moga.spaces")
+    _offer(monkeypatch, one, EntryPoint("mine", "collections:Counter", "moga.spaces"))
+    with pytest.raises(UsageError, match=r"'mine' \(one is collections:Counter\); uninstall"):
+        names("space")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_builtin_of_every_kind_can_be_loaded(kind: str) -> None:
+    found = names(kind)
+    assert found == sorted(found)
+    for name in found:
+        factory: Callable[..., Any] = registry._factory(kind, name)
+        assert callable(factory)
