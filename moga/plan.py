@@ -87,7 +87,7 @@ class Plan:
         data: the user's text for the images, or None.
         images: training and validation images, where the space follows them.
         evaluator: an object, text for the registry, or None where nothing needs evaluation.
-        source: the text that the space was built from; None where an object was passed.
+        texts: what space and devices were built from: the space's first; None for an object.
     """
 
     space: Space
@@ -97,7 +97,7 @@ class Plan:
     data: str | None
     images: Any
     evaluator: Evaluator | str | None
-    source: str | None
+    texts: tuple[str | None, ...]
 
     @classmethod
     def make(
@@ -138,7 +138,7 @@ class Plan:
             data=None if data is None else str(data),
             images=images,
             evaluator=source,
-            source=space if isinstance(space, str) else None,
+            texts=tuple(item if isinstance(item, str) else None for item in (space, *listed)),
         )
 
     @property

@@ -277,16 +277,13 @@ class Search:
         """Return the arguments that build this search again; None where one is an object."""
         plan, settings = self.plan, self.settings
         options = settings.executor_options
-        devices = [getattr(device, "spec", None) for device in plan.devices]
         specs = (settings.searcher, settings.executor, settings.family, plan.evaluator)
-        if not all(spec is None or isinstance(spec, str) for spec in (*specs, plan.source)):
-            return None
-        if not all(isinstance(text, str) for text in devices):
+        if None in plan.texts or not all(spec is None or isinstance(spec, str) for spec in specs):
             return None
         retries = options["retries"]
         return {
-            "space": plan.source,
-            "device": devices,
+            "space": plan.texts[0],
+            "device": list(plan.texts[1:]),
             "objectives": [str(objective) for objective in plan.objectives],
             "constraints": [str(objective) for objective in plan.constraints],
             "searcher": settings.searcher,

@@ -44,6 +44,9 @@ __all__ = ["Batch", "Session", "Settings"]
 
 _FAILURES_IN_A_ROW: Final = 40
 _PROPOSALS_AN_EVALUATION: Final = 50
+_NOT_OF_THE_FRONT: Final = (
+    *("order", "batch", "status", "kind", "reason", "violation", "hypervolume"),
+)
 _DERIVED: Final = ("evaluations.parquet", "front.csv", "family.json", "report.html")
 
 

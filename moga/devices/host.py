@@ -20,7 +20,6 @@ from moga.spaces.cost import CostTable
 __all__ = ["HostDevice", "cpu"]
 
 
-
 class HostDevice:
     """A device that is here to be measured; it satisfies `Device` and `Measures`.
 

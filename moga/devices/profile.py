@@ -6,10 +6,13 @@ The protocol, which `Sampling` sets:
 2. Warm-ups: all of them run a few times in turn.
 3. Rounds: each round runs everything once, in a new random order. Blocks timed one after another
    would find their weights in the caches, and their sum fall 17-22 % below the whole network.
-4. A block's time is the mean without a tenth at either end (GENet's protocol), with its standard
+4. A round's speed is the median, over all that ran in it, of the time relative to each one's own
+   median. Times are divided by it and stand for the quieter moments (`steady`, ours): other
+   programs and the clock frequency slow all that runs in a round alike.
+5. A block's time is the mean without a tenth at either end (GENet's protocol), with its standard
    error.
-5. The anchors say whether the machine changed its speed on the way, and what a network costs besides
-   its blocks: the table's constant is the mean of what the anchors took beyond the sum of theirs.
+6. The anchors say what a network costs besides its blocks: the table's constant is the mean of what
+   they took beyond the sum of theirs. Timed again later, they say whether the machine is as fast.
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
 time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
@@ -40,6 +43,7 @@ __all__ = [
     "anchor_networks",
     "measure",
     "profile_space",
+    "steady",
     "sum_blocks",
     "table_error",
     "time_rounds",
@@ -53,6 +57,8 @@ PROTOCOL: Final = 1
 _MOST_BLOCKS: Final = 5000
 _DRIFT_WORTH_A_NOTE: Final = 0.05
 _GRID_SAMPLE: Final = 256
+_ENOUGH_FOR_SPEED: Final = 8
+_QUIET: Final = 0.25
 
 Subject = Block | Network
 
@@ -122,6 +128,7 @@ def time_rounds(
     engine: Engine,
     subjects: Sequence[Subject],
     sampling: Sampling,
+    *,
     rng: np.random.Generator,
     progress: Progress,
     phase: str,
@@ -164,27 +171,44 @@ def time_rounds(
     return times
 
 
-def _latencies(times: NDArray[np.float64], trim: float, batch: int) -> list[Latency]:
-    means, errors = trimmed_mean(times, trim)
-    return [
+def steady(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Take the machine's changing speed out of times.
+
+    With fewer than 8 columns a round's speed cannot be told from its columns' own noise: the times
+    then stay as they are.
+
+    Args:
+        times: shape (rounds, n).
+
+    Returns:
+        Times as of the lower quartile of the speeds, shape (rounds, n), and the relative time of
+        each round, 1 where it is typical, shape (rounds,).
+    """
+    typical = np.maximum(np.median(times, axis=0), 1e-9)
+    speed = np.median(times / typical, axis=1)
+    if times.shape[1] < _ENOUGH_FOR_SPEED or speed.min() <= 0:
+        return times, speed
+    return times / speed[:, None] * np.quantile(speed, _QUIET), speed
+
+
+def _summarise(
+    times: NDArray[np.float64], sampling: Sampling, batch: int, progress: Progress
+) -> tuple[list[Latency], float]:
+    """Return one latency a column, and by how much the second half of the rounds was slower."""
+    calm, speed = steady(times)
+    half = len(speed) // 2
+    drift = float(np.median(speed[half:]) / max(np.median(speed[:half]), 1e-9) - 1)
+    if abs(drift) > _DRIFT_WORTH_A_NOTE:
+        progress.note(
+            "The machine changed its speed while it was measured: the second half of the rounds "
+            f"took {100 * drift:+.0f} %. Other programs may be running; measure again when it is quiet."
+        )
+    means, errors = trimmed_mean(calm, sampling.trim)
+    latencies = [
         Latency(float(mean), float(error), len(times), "measured", batch)
         for mean, error in zip(means, errors, strict=True)
     ]
-
-
-def _drift(times: NDArray[np.float64], trim: float) -> float:
-    """Return by how much the second half of the rounds was slower than the first, relatively."""
-    half = len(times) // 2
-    first, second = (trimmed_mean(part, trim)[0].sum() for part in (times[:half], times[-half:]))
-    return float(second / first - 1) if half >= 2 and first > 0 else 0.0
-
-
-def _note_drift(drift: float, progress: Progress) -> None:
-    if abs(drift) > _DRIFT_WORTH_A_NOTE:
-        progress.note(
-            f"The machine changed its speed while it was measured: the second half took "
-            f"{100 * drift:+.0f} %. Other programs may be running; measure again when it is quiet."
-        )
+    return latencies, drift
 
 
 def measure(
@@ -201,9 +225,10 @@ def measure(
     """
     if not networks:
         return []
-    times = time_rounds(engine, networks, sampling, rng, progress, "measure networks end to end")
-    _note_drift(_drift(times, sampling.trim), progress)
-    return _latencies(times, sampling.trim, engine.batch)
+    times = time_rounds(
+        engine, networks, sampling, rng=rng, progress=progress, phase="measure networks end to end"
+    )
+    return _summarise(times, sampling, engine.batch, progress)[0]
 
 
 def unique_blocks(space: Space) -> list[Block]:
@@ -218,8 +243,8 @@ def unique_blocks(space: Space) -> list[Block]:
             found.update((block, None) for block, _ in blocks)
             if len(found) > _MOST_BLOCKS:
                 raise UsageError(
-                    f"the space {space.spec} has more than {_MOST_BLOCKS} distinct blocks, too many "
-                    "to time one by one; choose a device that has a table of it"
+                    f"the space {space.spec} has more than {_MOST_BLOCKS} distinct blocks, too "
+                    "many to time one by one; choose a device that has a table of it"
                 )
     return list(found)
 
@@ -256,10 +281,7 @@ def _beyond_blocks(
 ) -> NDArray[np.float64]:
     """Return what each anchor took beyond the sum of its blocks, in ms."""
     return np.array(
-        [
-            values[anchor].ms - math.fsum(values[block].ms for block in anchor)
-            for anchor in anchors
-        ]
+        [values[anchor].ms - math.fsum(values[block].ms for block in anchor) for anchor in anchors]
     )
 
 
@@ -267,7 +289,8 @@ def _time_missing(
     engine: Engine,
     blocks: Sequence[Block],
     anchors: Sequence[Network],
-    known: dict[Subject, Latency],
+    known: Mapping[Subject, Latency],
+    *,
     sampling: Sampling,
     rng: np.random.Generator,
     progress: Progress,
@@ -277,12 +300,11 @@ def _time_missing(
     if not missing and all(anchor in known for anchor in anchors):
         return {}, None
     subjects = [*missing, *anchors]
-    times = time_rounds(engine, subjects, sampling, rng, progress, "time the blocks")
-    drift = _drift(times[:, len(missing) :], sampling.trim)
-    _note_drift(drift, progress)
-    return dict(
-        zip(subjects, _latencies(times, sampling.trim, engine.batch), strict=True)
-    ), drift
+    times = time_rounds(
+        engine, subjects, sampling, rng=rng, progress=progress, phase="time the blocks"
+    )
+    latencies, drift = _summarise(times, sampling, engine.batch, progress)
+    return dict(zip(subjects, latencies, strict=True)), drift
 
 
 def profile_space(
@@ -299,9 +321,10 @@ def profile_space(
     """Build a device's latency table of a space by timing every unique block.
 
     Values that the store has from as many rounds are reused, whichever space they were timed for;
-    new ones are added to it. The table's grid is the typical standard error of a network (the median
-    over random genomes), rounded to 1, 2 or 5 times a power of ten. A block that stands in several
-    slots counts there as if it were timed for each, so standard errors are slightly too small.
+    new ones are added to it. The table's grid is the typical standard error of a network (the
+    median over random genomes), rounded to 1, 2 or 5 times a power of ten. A block that stands in
+    several slots counts there as if it were timed for each, so standard errors are slightly too
+    small.
 
     Args:
         space: any space of at most 5,000 distinct blocks.
@@ -324,9 +347,17 @@ def profile_space(
         known = store.read([*blocks, *anchors], sampling.rounds)
     reused = sum(block in known for block in blocks)
     if reused:
-        progress.note(f"{reused} of {len(blocks)} blocks were timed before on this machine; reused.")
+        progress.note(
+            f"{reused} of {len(blocks)} blocks were timed before on this machine; reused."
+        )
     fresh, drift = _time_missing(
-        engine, blocks, anchors, known, sampling, rng or np.random.default_rng(), progress
+        engine,
+        blocks,
+        anchors,
+        known,
+        sampling=sampling,
+        rng=rng or np.random.default_rng(),
+        progress=progress,
     )
     if fresh:
         store.write(fresh)
@@ -394,6 +425,14 @@ class TableError:
         return 100 * float(self._relative.mean())
 
     @property
+    def mape_same_speed(self) -> float | None:
+        """The MAPE, in %, had the machine the speed that it had when the table was built."""
+        if self.drift is None:
+            return None
+        predicted = self.predicted_ms * (1 + self.drift)
+        return 100 * float(np.abs(predicted / self.measured_ms - 1).mean())
+
+    @property
     def rmse_ms(self) -> float:
         """Root of the mean squared error, in ms."""
         return float(np.sqrt(np.mean((self.predicted_ms - self.measured_ms) ** 2)))
@@ -413,11 +452,14 @@ class TableError:
 
     def __str__(self) -> str:
         text = (
-            f"{self.networks} networks end to end: MAPE {self.mape:.1f} %, bias {self.bias:+.1f} %, "
-            f"RMSE {self.rmse_ms:.3g} ms, Spearman {self.spearman:.3f}"
+            f"{self.networks} networks end to end: MAPE {self.mape:.1f} %, "
+            f"bias {self.bias:+.1f} %, RMSE {self.rmse_ms:.3g} ms, Spearman {self.spearman:.3f}"
         )
         if self.drift is not None:
-            text += f"; the machine's speed since the table: {100 * self.drift:+.1f} %"
+            text += (
+                f"; the machine takes {100 * self.drift:+.1f} % since the table was built; "
+                f"without that, MAPE {self.mape_same_speed:.1f} %"
+            )
         return text
 
 
@@ -463,7 +505,8 @@ def table_error(
     space = table.space
     genomes = sample_uniform(space.sizes, networks, rng)
     chosen = [space.decode(genome) for genome in genomes]
-    anchors = anchor_networks(space, int(table.provenance.get("anchors", 0)))
+    drawn = table.provenance.get("sampling", {}).get("anchors", 0)
+    anchors = anchor_networks(space, drawn)
     latencies = device.measure([*chosen, *anchors], progress or Silent())
     drift = None
     if anchors:

@@ -1,4 +1,4 @@
-"""Timed values of blocks and networks, kept in a file by machine, so that no space times them twice."""
+"""Timed values of blocks and networks, kept by machine, so that no space times them twice."""
 
 import dataclasses
 import json
@@ -26,8 +26,8 @@ def _key(subject: Block | Network) -> str:
 class ValueStore:
     """Latencies by block or network, in one JSON file.
 
-    Two processes that write at once keep a whole file, but the values of one of them may be lost and
-    are then timed again.
+    Two processes that write at once keep a whole file, but the values of one of them may be lost
+    and are then timed again.
 
     Args:
         path: the file; made when first written.

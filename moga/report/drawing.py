@@ -210,7 +210,8 @@ def _kernel_item(kernel: int) -> tuple[str, str]:
     height = _height(kernel)
     mark = (
         '<svg viewBox="0 0 26 22" aria-hidden="true">'
-        f'<rect x="1" y="{11 - height / 2:g}" width="24" height="{height}" rx="2.5" fill="var({_COLOURS.get(kernel, "--k7")})"/></svg>'
+        f'<rect x="1" y="{11 - height / 2:g}" width="24" height="{height}" rx="2.5" '
+        f'fill="var({_COLOURS.get(kernel, "--k7")})"/></svg>'
     )
     return mark, f"kernel {kernel}{TIMES}{kernel}"
 
@@ -218,6 +219,7 @@ def _kernel_item(kernel: int) -> tuple[str, str]:
 def _edge_item(edge: str) -> tuple[str, str]:
     mark = (
         '<svg viewBox="0 0 26 22" aria-hidden="true">'
-        f'<rect x="4" y="3" width="18" height="16" rx="3" class="edge" fill="var({_EDGES[edge]})"/></svg>'
+        '<rect x="4" y="3" width="18" height="16" rx="3" class="edge" '
+        f'fill="var({_EDGES[edge]})"/></svg>'
     )
     return mark, edge

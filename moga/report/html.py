@@ -26,6 +26,8 @@ _SETTINGS: Final = (
 _CONFIG: Final = {
     "displaylogo": False,
     "responsive": True,
+    "showSendToCloud": False,  # plotly's button would upload the run to its maker
+    "plotlyServerURL": "",
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
 }
 
@@ -296,8 +298,8 @@ def _family_notes(run: Run) -> list[str]:
     notes = []
     if not any(str(k).startswith("measured_ms") and _anyone_has(run, str(k)) for k in _keys(run)):
         notes.append(
-            f"No network of this family was measured end to end: {', '.join(run.devices)} cannot be "
-            "measured here, or the recipe does not measure. Its latencies come from a table."
+            f"No network of this family was measured end to end: {', '.join(run.devices)} cannot "
+            "be measured here, or the recipe does not measure. Its latencies come from a table."
         )
     if not _anyone_has(run, "accuracy"):
         notes.append("The accuracy of these networks is unknown: the run did not evaluate it.")

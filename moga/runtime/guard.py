@@ -56,11 +56,10 @@ def timed_out(time_limit: float) -> Failed:
     return Failed(f"took longer than the time limit of {time_limit:g} s", "timeout")
 
 
-def lost(deaths: int) -> Failed:
-    """Return the outcome of an evaluation whose worker died `deaths` times."""
-    return Failed(
-        f"its worker died {deaths} times (out of memory, a crash, or a lost node)", "lost"
-    )
+def lost(deaths: int, reason: str) -> Failed:
+    """Return the outcome of an evaluation whose worker died so often, at last for `reason`."""
+    times = "once" if deaths == 1 else f"{deaths} times"
+    return Failed(f"its worker died {times}, at last: {reason}", "lost")
 
 
 def guarded(evaluator: Evaluator, networks: Sequence[Network], retries: int = 0) -> list[Outcome]:

@@ -22,10 +22,10 @@ def weighted_crowding(
     1908.01314), section 4.2, Eq. 5; equal weights give Deb et al. 2002, section III-B, times a
     constant.
 
-    The range is that of the *current population*, as in Deb 2002; pymoo normalises within the
-    front, so its order of survivors can differ. An objective of range 0 tells nobody apart and adds
-    nothing, not even boundaries. An objective of weight 0 has no boundary points either: nothing
-    is kept for the sake of what does not count. These two are ours.
+    The range is that of the *current population* (parents and offspring, the feasible ones), as in
+    Deb 2002; pymoo normalises within the front, so its order of survivors can differ. An
+    objective of range 0 tells nobody apart and adds nothing, not even boundaries; one of weight 0
+    has no boundary points either: nothing is kept for what does not count. These two are ours.
 
     Args:
         costs: shape (n, objectives).

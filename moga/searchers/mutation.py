@@ -4,11 +4,12 @@ What is established (Chu et al. 2019, MoreMNAS, arXiv 1901.01074): mutation happ
 is hierarchical, a mixture of *natural* (random) mutation, *reinforced* mutation and a *prior
 regulator* that repeats what is good; the reinforced part is itself split into a learned controller
 for the objective that is hard to predict and a roulette wheel for those that are easy to predict
-(FLOPs, parameters). FairNAS (Chu et al. 2019, arXiv 1907.01845) and MoGA search with it.
+(FLOPs, parameters). FairNAS (Chu et al. 2019, arXiv 1907.01845) searches with such a reinforced
+evolution, and MoGA is by the same authors.
 
-What is not: we could not read the papers' tables of hyper-parameters. The rates below are as we
-recall them from FairNAS's appendix: mutation ratio .8; random .2, reinforced .65, prior .15; within
-the reinforced, controller .7 and roulette wheel .3.
+What is not: we had abstracts and readers' summaries, not the papers' tables of hyper-parameters.
+The rates below are as we recall them from FairNAS's appendix: mutation ratio .8; random .2,
+reinforced .65, prior .15; within the reinforced, controller .7 and roulette wheel .3.
 
 What is ours: the controller is one categorical distribution a gene, trained by REINFORCE on the
 costs that need an evaluation, a light stand-in for theirs; the roulette wheel turns on

@@ -176,6 +176,10 @@ class NASBench201(Space):
     def accuracy(self, split: Literal["valid", "test"]) -> NDArray[np.float64]:
         """Return the accuracies in % after 12 epochs on this space's data, shape (15625,).
 
+        CIFAR-10's two splits are of differently trained networks: "valid" of those trained on half
+        of the training images and tested on the other half, "test" of those trained on all. On
+        the other data sets they are of the same networks, on different images (section 2.2).
+
         Raises:
             UnknownName: another split.
         """

@@ -20,7 +20,7 @@ from moga.supernets.training import CPU_DEMO, Recipe, Training, train
 __all__ = ["CODE_VERSION", "load_supernet", "save_supernet", "trained_supernet"]
 
 CODE_VERSION: Final = 1
-"""Raise whenever the same settings would give other weights, so that old checkpoints are not used."""
+"""Raise whenever the same settings would give other weights: old checkpoints are then not used."""
 _FORMAT: Final = "moga-supernet"
 
 

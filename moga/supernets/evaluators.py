@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from moga.contracts import Failed, Genome, Measured, Outcome
-from moga.errors import NotInSpace, UsageError
+from moga.errors import NotInSpace
 from moga.network import Network
 from moga.networks.build import NetworkModule, save_weights
 from moga.spaces.base import Space
@@ -68,7 +68,7 @@ class SupernetEvaluator:
         return ("accuracy",)
 
     def evaluate(self, networks: Sequence[Network]) -> list[Outcome]:
-        """Return top-1 accuracy in % and its binomial standard error; `Failed` outside the space."""
+        """Return top-1 accuracy in % and its binomial standard error, or `Failed`."""
         return [self._outcome(network) for network in networks]
 
     def _outcome(self, network: Network) -> Outcome:
@@ -77,8 +77,8 @@ class SupernetEvaluator:
         except NotInSpace as error:
             return Failed(str(error), "error")
         share = float(correct.mean())
-        error = 100 * math.sqrt(share * (1 - share) / len(correct))
-        return Measured({"accuracy": 100 * share}, {"accuracy": error})
+        deviation = math.sqrt(share * (1 - share) / len(correct))
+        return Measured({"accuracy": 100 * share}, {"accuracy": 100 * deviation})
 
     def correct(self, network: Network) -> NDArray[np.bool_]:
         """Return for each validation image whether a network classifies it rightly, shape (n,).
@@ -132,7 +132,7 @@ class _Loaded:
     def correct(self, genome: Genome) -> NDArray[np.bool_]:
         self.supernet.calibrate(self.calibration, genome)
         side = self.validation.shape[-1]
-        parts = self.validation.split(max(1, _CHUNK_PIXELS // side**2))
+        parts = torch.split(self.validation, max(1, _CHUNK_PIXELS // side**2))
         guesses = [self.supernet(part, genome).argmax(1) for part in parts]
         right: NDArray[np.bool_] = (torch.cat(guesses) == self.labels).numpy()
         return right

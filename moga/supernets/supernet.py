@@ -9,8 +9,8 @@ little data in little time, where 12 separate blocks a layer see too few images 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ Sharing = Literal["entangled", "separate"]
 SHARINGS: Final = ("entangled", "separate")
 
 _CHUNK_PIXELS: Final = 1 << 20
-"""Pixels of input that pass at once while statistics are recalibrated, so that memory stays small."""
+"""Pixels that pass at once while statistics are recalibrated, so that memory stays small."""
 
 
 class Supernet(nn.Module):
@@ -57,14 +57,15 @@ class Supernet(nn.Module):
         if sharing not in SHARINGS:
             raise UsageError(f"sharing is {sharing!r}; give one of {', '.join(SHARINGS)}")
         self.space, self.sharing = space, sharing
-        build = _Entangled if sharing == "entangled" else _Separate
+        build: type[_Entangled | _Separate] = _Entangled if sharing == "entangled" else _Separate
         choices = [_choices(space, slot) for slot in space.slots]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.layers = nn.ModuleList(
+            layers: list[_Layer] = [
                 build(slot.name, blocks) if slot.genes else _Fixed(blocks)
                 for slot, blocks in zip(space.slots, choices, strict=True)
-            )
+            ]
+        self.layers = nn.ModuleList(layers)
         self.genes = tuple(slot.genes[0] if slot.genes else None for slot in space.slots)
         self._fixed = next((i for i, gene in enumerate(self.genes) if gene is not None), 0)
         for module in self.modules():
@@ -78,15 +79,18 @@ class Supernet(nn.Module):
 
     def stem(self, x: Tensor) -> Tensor:
         """Run the slots before the first choice; the same for all genomes."""
-        for layer in self.layers[: self._fixed]:
+        for layer, _ in self._pairs()[: self._fixed]:
             x = layer(x, 0)
         return x
 
     def path(self, x: Tensor, genome: Sequence[int]) -> Tensor:
         """Run the rest, from what `stem` gave."""
-        for layer, gene in zip(self.layers[self._fixed :], self.genes[self._fixed :], strict=True):
+        for layer, gene in self._pairs()[self._fixed :]:
             x = layer(x, 0 if gene is None else int(genome[gene]))
         return x
+
+    def _pairs(self) -> list[tuple["_Layer", int | None]]:
+        return list(zip(cast("Iterable[_Layer]", self.layers), self.genes, strict=True))
 
     def choices(self) -> dict[int, int]:
         """Return gene -> number of choices, for every gene that a slot reads."""
@@ -99,13 +103,13 @@ class Supernet(nn.Module):
 
         Large batches pass in chunks whose statistics are averaged.
         """
-        for layer, gene in zip(self.layers, self.genes, strict=True):
+        for layer, gene in self._pairs():
             for norm in layer.norms(0 if gene is None else int(genome[gene])):
                 norm.reset_running_stats()
         mode = self.training
         self.train()
         try:
-            for chunk in x.split(max(1, _CHUNK_PIXELS // (x.shape[-1] * x.shape[-2]))):
+            for chunk in torch.split(x, max(1, _CHUNK_PIXELS // (x.shape[-1] * x.shape[-2]))):
                 self(chunk, genome)
         finally:
             self.train(mode)
@@ -120,7 +124,7 @@ class Supernet(nn.Module):
             module = build_network(self.space.decode(list(genome)))
         state: dict[str, Tensor] = {}
         position = 0
-        for layer, gene in zip(self.layers, self.genes, strict=True):
+        for layer, gene in self._pairs():
             for weights in layer.weights(0 if gene is None else int(genome[gene])):
                 state |= {f"blocks.{position}.{name}": value for name, value in weights.items()}
                 position += 1
@@ -178,7 +182,17 @@ def _norms(module: nn.Module) -> list[BatchNormAct2d]:
     return [part for part in module.modules() if isinstance(part, BatchNormAct2d)]
 
 
-class _Fixed(nn.Module):
+class _Layer(nn.Module):
+    """One slot: `forward(x, choice)`; its norms; and its weights as its blocks' modules name them."""
+
+    def norms(self, choice: int) -> list[BatchNormAct2d]:
+        raise NotImplementedError
+
+    def weights(self, choice: int) -> list[dict[str, Tensor]]:
+        raise NotImplementedError
+
+
+class _Fixed(_Layer):
     """The blocks of a slot without genes."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
@@ -197,7 +211,7 @@ class _Fixed(nn.Module):
         return [block.state_dict() for block in self.blocks]
 
 
-class _Separate(nn.Module):
+class _Separate(_Layer):
     """A block of its own for each choice."""
 
     def __init__(self, _slot: str, blocks: Sequence[Block]) -> None:
@@ -222,7 +236,7 @@ _SHARED: Final = (
 """Fields in which all choices of an entangled layer agree."""
 
 
-class _Entangled(nn.Module):
+class _Entangled(_Layer):
     """One set of the largest weights; each choice uses a slice, and has its own batch norms."""
 
     def __init__(self, slot: str, blocks: Sequence[Block]) -> None:
@@ -235,12 +249,12 @@ class _Entangled(nn.Module):
             hidden_channels=max(block.hidden_channels for block in blocks),
             se_channels=max(block.se_channels for block in blocks),
         )
-        module = _build(largest)
+        module: Any = _build(largest)
         self.expand = nn.Parameter(module.expand.conv.weight.detach())
         self.depthwise = nn.Parameter(module.depthwise.conv.weight.detach())
         self.project = nn.Parameter(module.project.conv.weight.detach())
-        self.se = module.se
-        self.choice_norms = nn.ModuleList(_mbconv_norms(block) for block in blocks)
+        self.se: Any = module.se
+        self.choice_norms: Any = nn.ModuleList(_mbconv_norms(block) for block in blocks)
 
     def forward(self, x: Tensor, choice: int) -> Tensor:
         block, norm = self.blocks[choice], self.choice_norms[choice]
@@ -259,7 +273,8 @@ class _Entangled(nn.Module):
         if block.se_channels:
             y = self._squeeze_excite(y, block)
         y = norm["project"](F.conv2d(y, self.project[:, :hidden]))
-        return y + x if block.shortcut == "identity" else y
+        out: Tensor = y + x if block.shortcut == "identity" else y
+        return out
 
     def _centre(self, hidden: int, kernel: int) -> Tensor:
         start = (self.depthwise.shape[-1] - kernel) // 2
@@ -270,7 +285,8 @@ class _Entangled(nn.Module):
         gate = y.mean((2, 3), keepdim=True)
         gate = self.se.act(F.conv2d(gate, part["fc1.weight"], part["fc1.bias"]))
         gate = F.conv2d(gate, part["fc2.weight"], part["fc2.bias"])
-        return y * self.se.gate(gate)
+        gated: Tensor = y * self.se.gate(gate)
+        return gated
 
     def _se_slices(self, block: Block) -> dict[str, Tensor]:
         hidden, narrow = block.hidden_channels, block.se_channels

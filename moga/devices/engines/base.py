@@ -41,10 +41,10 @@ class Engine(Protocol):
 class Clock:
     """Reads time with little cost, less that cost.
 
-    One thread is timed by its own CPU time: on a machine that others use as well, wall time contains
-    the moments when they had the core, which strike long runs more often than short ones, so that the
-    sum of blocks would fall below the whole. On an idle core the two agree. Several threads, and
-    systems whose thread clock is coarser than a microsecond, are timed by the wall.
+    One thread is timed by its own CPU time: on a machine that others use as well, wall time
+    contains the moments when they had the core, which strike long runs more often than short ones,
+    so that the sum of blocks would fall below the whole. On an idle core the two agree. Several
+    threads, and systems whose thread clock is coarser than a microsecond, are timed by the wall.
 
     Args:
         threads: threads that do the work.

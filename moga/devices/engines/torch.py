@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 
 from moga.devices.engines.base import Clock, Run, timed
 from moga.errors import MeasurementFailed, UsageError
@@ -64,7 +65,7 @@ class TorchEngine:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Set the number of threads, leave autograd and garbage collection out; undone at the end."""
+        """Set the threads, leave autograd and garbage collection out; undone at the end."""
         threads, collecting = torch.get_num_threads(), gc.isenabled()
         torch.set_num_threads(self.threads)
         gc.collect()
@@ -78,21 +79,24 @@ class TorchEngine:
                 gc.enable()
 
     def prepare(self, subject: Block | Network) -> Run:
-        """Build a block or a network in evaluation mode, with random weights and a random input.
+        """Build a block or a network in evaluation mode, with random weights and input; try it.
 
         Raises:
-            MeasurementFailed: torch cannot build it.
+            MeasurementFailed: torch cannot build or run it.
         """
+        module: nn.Module
         first = subject if isinstance(subject, Block) else subject.blocks[0]
         images = self.batch * first.batch_factor
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
             torch.manual_seed(0)
             try:
-                build = build_block if isinstance(subject, Block) else build_network
-                module = build(subject).eval()  # type: ignore[operator]
+                is_block = isinstance(subject, Block)
+                module = build_block(subject) if is_block else build_network(subject)
+                image = torch.randn(images, first.in_channels, first.height, first.width)
+                with torch.inference_mode():
+                    module.eval()(image)
             except (RuntimeError, ValueError) as error:
-                raise MeasurementFailed(f"torch cannot build {subject}: {error}") from error
-            image = torch.randn(images, first.in_channels, first.height, first.width)
+                raise MeasurementFailed(f"torch cannot run {subject}: {error}") from error
         return timed(partial(module, image), self.clock)
 
 

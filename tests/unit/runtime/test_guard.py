@@ -167,8 +167,8 @@ def test_time_limit_is_checked(bad: float) -> None:
 
 def test_reasons_of_failures() -> None:
     assert timed_out(2.5) == Failed("took longer than the time limit of 2.5 s", "timeout")
-    assert lost(4).reason.startswith("its worker died 4 times")
-    assert lost(4).kind == "lost"
+    assert lost(1, "Died: so") == Failed("its worker died once, at last: Died: so", "lost")
+    assert lost(4, "Died: so").reason == "its worker died 4 times, at last: Died: so"
 
 
 def test_one_thread_limits_and_restores(monkeypatch: pytest.MonkeyPatch) -> None:

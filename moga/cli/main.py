@@ -1,0 +1,305 @@
+"""The commands of ``moga``: each parses its options, calls the library and prints.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Messages and progress go to standard
+error, results to standard output.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moga._version import __version__
+from moga.cli.show import print_json, print_message, print_profile, print_result
+from moga.errors import MogaError, UsageError
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="moga",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Search for families of fast, accurate convolutional networks on the hardware you have.",
+    epilog="Start with [bold]moga search[/bold]: it needs no option, trains on photographs that "
+    "ship with it, measures this machine, and writes a report to runs/.",
+)
+
+SpaceOption = Annotated[
+    str,
+    typer.Option(
+        help="What to search: a name, or a name with arguments, such as "
+        '"moga(width=0.5)" or "nasbench201(data=cifar100)".'
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object to standard output, for scripts.")
+]
+RunArgument = Annotated[
+    Path, typer.Argument(help="A directory that [bold]moga search[/bold] wrote.", metavar="RUN")
+]
+
+
+@contextlib.contextmanager
+def _exits(directory: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Turn errors into a message and an exit code; `directory` names the run for Ctrl-C."""
+    try:
+        yield
+    except UsageError as error:
+        print_message(f"error: {error}")
+        raise typer.Exit(2) from error
+    except MogaError as error:
+        print_message(f"failed: {error}")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        run = directory()
+        hint = f"; continue with: moga resume {run}" if run else ""
+        print_message(f"interrupted{hint}")
+        raise typer.Exit(130) from error
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas that stand in no brackets and no quotes.
+
+    Example:
+        >>> _split("accuracy*.4, latency, params:max")
+        ['accuracy*.4', 'latency', 'params:max']
+        >>> _split("nasbench201(data=cifar100,time=5),cpu")
+        ['nasbench201(data=cifar100,time=5)', 'cpu']
+    """
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"moga {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version_wanted: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  moga search\n\n"
+    "  moga search --space nasbench201 --device pixel3 --objectives accuracy,latency\n\n"
+    '  moga search --objectives "accuracy*.4,latency*.4<=3" --constraint "macs<=3e8"\n\n'
+    "  moga search --data photographs/ --evaluations 2000 --storage runs/mine\n\n"
+    "The same command with --storage on an existing run continues it."
+)
+def search(  # noqa: PLR0917 - typer reads the options from the signature
+    space: SpaceOption = "moga",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where latency counts: [bold]cpu[/bold] is this machine, measured; other names "
+            "are tables of measurements that ship with moga. Several: separate them by commas."
+        ),
+    ] = "cpu",
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            help="What to optimise, separated by commas: metric \\[:min|max] \\[*weight] "
+            "\\[<=limit] \\[>=limit], with the metrics accuracy, latency, params, macs. "
+            "Several devices: latency@NAME.",
+            show_default="the space's own",
+        ),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='A limit on what is no objective, such as "macs<=3e8" or "0.4<=latency<0.65". '
+            "May be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    searcher: Annotated[str, typer.Option(help="How to search: nsga2, random, ...")] = "nsga2",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder with one folder of images a class; its images are what accuracy means.",
+            show_default="photographs that ship with moga",
+            metavar="DIR",
+        ),
+    ] = None,
+    evaluator: Annotated[
+        str | None,
+        typer.Option(
+            help="Where accuracy comes from.",
+            show_default="the space's own: for moga a supernet, trained or from the cache",
+        ),
+    ] = None,
+    evaluations: Annotated[int, typer.Option(help="How many networks to evaluate at most.")] = 1000,
+    hours: Annotated[
+        float | None, typer.Option(help="Stop after so many hours.", show_default="no limit")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Who evaluates: [bold]ray[/bold] (processes, clusters) or [bold]local[/bold]."
+        ),
+    ] = "ray",
+    workers: Annotated[
+        int | None, typer.Option(help="Evaluating processes.", show_default="one a processor")
+    ] = None,
+    in_flight: Annotated[int, typer.Option(help="Networks under evaluation at any time.")] = 16,
+    batch: Annotated[int, typer.Option(help="Networks that are asked for together.")] = 4,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds for one evaluation; over it, it counts as failed.",
+            show_default="no limit",
+        ),
+    ] = None,
+    storage: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's directory; a run that is there is continued.",
+            show_default="a new one in runs/",
+            metavar="DIR",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search, select a family of networks, and write a report.
+
+    Without options: MoGA's space, this machine, photographs that ship with moga.
+    """
+    run_dir = [storage]
+    with _exits(lambda: run_dir[0]):
+        from moga.report.progress import auto
+        from moga.search import Search
+
+        devices = _split(device)
+        with auto() as progress:
+            found = Search(
+                space,
+                devices[0] if len(devices) == 1 else devices,
+                None if objectives is None else _split(objectives),
+                constraints=constraint or (),
+                searcher=searcher,
+                data=data,
+                evaluator=evaluator,
+                evaluations=evaluations,
+                hours=hours,
+                seed=seed,
+                executor=executor,
+                workers=workers,
+                in_flight=in_flight,
+                batch=batch,
+                time_limit=time_limit,
+                storage=storage,
+                progress=progress,
+            )
+            try:
+                result = found.run()
+            finally:
+                run_dir[0] = found.storage
+        print_result(result, as_json=as_json)
+
+
+@app.command(epilog="Example:\n\n  moga resume runs/moga-cpu-001")
+def resume(
+    run: RunArgument,
+    executor: Annotated[
+        str | None, typer.Option(help="Who evaluates: ray or local.", show_default="as before")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Evaluating processes.", show_default="one a processor")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Continue a run that was interrupted; a finished one is left as it is."""
+    with _exits(lambda: run):
+        from moga.report.progress import auto
+        from moga.search import Search
+
+        with auto() as progress:
+            found = Search.resume(run, executor=executor, workers=workers, progress=progress)
+            result = found.run()
+        print_result(result, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  moga profile\n\n"
+    '  moga profile --space "moga(resolution=32, width=0.35)" --networks 50 --output cpu.npz'
+)
+def profile(
+    space: SpaceOption = "moga",
+    device: Annotated[str, typer.Option(help="The device to measure.")] = "cpu",
+    networks: Annotated[
+        int, typer.Option(help="Whole networks to measure end to end, to know the table's error.")
+    ] = 30,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the table goes, an .npz file.", show_default="latency-SPACE-DEVICE.npz"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a device's latency table of a space, and say how far the table is off.
+
+    The table holds one time a block; a network's latency is their sum. Its error is found by
+    measuring random networks end to end.
+    """
+    with _exits():
+        import numpy as np
+
+        from moga import registry
+        from moga.devices.base import Device, Measures
+        from moga.devices.profile import table_error
+        from moga.report.progress import auto
+
+        built = registry.create("space", space)
+        target: Device = registry.create("device", device)
+        path = output or Path(f"latency-{built.name}-{target.name}.npz")
+        error = None
+        with auto() as progress:
+            table = target.table(built, progress)
+            table.save(path)
+            if isinstance(target, Measures):
+                rng = np.random.default_rng(0)
+                error = table_error(table, target, networks=networks, rng=rng, progress=progress)
+        print_profile(table, error, path, as_json=as_json)
+
+
+@app.command(epilog="Example:\n\n  moga report runs/moga-cpu-001")
+def report(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Write report.html again from the files of a run."""
+    with _exits():
+        from moga.report.html import write_report
+
+        path = write_report(run)
+        if as_json:
+            print_json({"report": str(path)})
+        else:
+            typer.echo(str(path))
+
+
+if __name__ == "__main__":
+    app()

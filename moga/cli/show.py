@@ -1,0 +1,134 @@
+"""What the commands print: tables for people, one JSON object for scripts."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moga.devices.profile import TableError
+    from moga.result import Result
+    from moga.spaces.cost import CostTable
+
+__all__ = ["print_json", "print_message", "print_profile", "print_result"]
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print one JSON object to standard output; what is not finite becomes null."""
+    sys.stdout.write(json.dumps(_finite(content), allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
+
+
+def print_message(text: str) -> None:
+    """Print a line for people to standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def print_result(result: "Result", *, as_json: bool) -> None:
+    """Print what a search found: the family, where the report is, how to go on."""
+    states = result.evaluations["status"].tolist() if len(result.evaluations) else []
+    content = {
+        "run_dir": str(result.run_dir),
+        "report": str(result.run_dir / "report.html"),
+        "evaluations": len(result.evaluations),
+        "measured": states.count("measured"),
+        "failed": states.count("failed"),
+        "front": len(result.front),
+        "hypervolume": float(result.hypervolume),
+        "family": (result.family or {}).get("members", []),
+    }
+    if as_json:
+        print_json(content)
+        return
+    if content["family"]:
+        _print_family(content["family"])
+    _print_lines(content)
+
+
+def _print_family(members: list[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from moga.report.text import label, value_text
+
+    table = Table(title="The family", title_justify="left", title_style="bold")
+    table.add_column("network", style="bold")
+    columns = _columns(members)
+    for name in columns:
+        table.add_column(label(name), justify="right")
+    for member in members:
+        errors = [member.get(name.replace(*_error_of(name))) for name in columns]
+        cells = [value_text(n, member.get(n), e) for n, e in zip(columns, errors, strict=True)]
+        table.add_row(str(member["name"]), *cells)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _error_of(name: str) -> tuple[str, str]:
+    base = name.partition("@")[0]
+    return base, f"{base}_se"
+
+
+def _columns(members: list[Mapping[str, Any]]) -> list[str]:
+    """Return the figures that at least one member has, in a reader's order."""
+    order = ("accuracy", "test_accuracy", "latency_ms", "measured_ms", "params", "macs")
+    keys = dict.fromkeys(str(key) for member in members for key in member)
+    known = [key for key in keys if any(member.get(key) is not None for member in members)]
+    return [key for base in order for key in known if key.partition("@")[0] == base]
+
+
+def _print_lines(content: Mapping[str, Any]) -> None:
+    failed = f", {content['failed']} failed" if content["failed"] else ""
+    directory = Path(content["run_dir"])
+    sys.stdout.write(
+        f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
+        f"hypervolume {content['hypervolume']:.4f}\n"
+        f"Report:   {content['report']}\n"
+        f"Networks: {directory / 'family'}\n"
+        f"Continue a run that was interrupted with: moga resume {directory}\n"
+    )
+
+
+def print_profile(
+    table: "CostTable", error: "TableError | None", path: Path, *, as_json: bool
+) -> None:
+    """Print where a latency table lies, how it was measured, and how wrong it is."""
+    if as_json:
+        print_json(_profile(table, error, path))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    low, high = table.bounds
+    shown = Table(show_header=False, box=None, pad_edge=False)
+    shown.add_row("table", str(path))
+    shown.add_row("space", table.space.spec)
+    shown.add_row("networks take", f"{low:.4g} to {high:.4g} {table.unit}")
+    for key, value in table.provenance.items():
+        text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+        shown.add_row(key.replace("_", " "), text)
+    shown.add_row("error", str(error) if error else "not measured (the device is a table itself)")
+    Console(markup=False, highlight=False).print(shown)
+
+
+def _profile(table: "CostTable", error: "TableError | None", path: Path) -> dict[str, Any]:
+    figures = ("networks", "mape", "bias", "rmse_ms", "spearman", "noise", "drift")
+    return {
+        "table": str(path),
+        "metric": table.metric,
+        "unit": table.unit,
+        "space": table.space.spec,
+        "bounds": list(table.bounds),
+        "grid": table.grid,
+        "provenance": dict(table.provenance),
+        "error": {name: getattr(error, name) for name in figures} if error else None,
+    }

@@ -1,0 +1,103 @@
+"""Names become objects, and what does not fit is refused before work starts."""
+
+import re
+
+import numpy as np
+import pytest
+
+from moga.contracts import Objective, Silent
+from moga.errors import InvalidObjective, UnknownName, UsageError
+from moga.plan import Plan
+from moga.testing.fakes import TableEvaluator
+
+
+def test_names_become_objects() -> None:
+    plan = Plan.make("nasbench201(data=cifar100)", "pixel3", ["accuracy", "latency<=20"])
+    assert plan.space.spec == "nasbench201(data='cifar100')"
+    assert [device.name for device in plan.devices] == ["pixel3"]
+    assert plan.objectives[1] == Objective("latency", "min", upper=20)
+    assert plan.evaluator == "tabular"
+
+
+def test_spaces_own_objectives_are_the_default() -> None:
+    plan = Plan.make("moga(resolution=32, num_classes=10)", "cpu", None)
+    assert [str(o) for o in plan.objectives] == ["accuracy*0.4", "latency*0.4", "params:max*0.2"]
+
+
+def test_the_space_follows_the_images() -> None:
+    plan = Plan.make("moga", "cpu", None)
+    assert (plan.space.resolution, plan.space.num_classes) == (32, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("mogga", "cpu", None), UnknownName, "unknown space 'mogga'. Did you mean 'moga'"),
+        (("nasbench201", "pixel4", None), UnknownName, "unknown device 'pixel4'. Did you mean"),
+        (("nasbench201", "pixel3", ["acuracy"]), UnknownName, "Did you mean 'accuracy'"),
+        (("nasbench201", "pixel3", []), InvalidObjective, "at least one objective"),
+        (("nasbench201", "pixel3", ["latency", "latency"]), InvalidObjective, "may stand once"),
+        (("nasbench201", "pixel3", ["latency*0"]), InvalidObjective, "all weights are 0"),
+        (("nasbench201", ["pixel3", "pixel2"], None), InvalidObjective, "latency of which device"),
+        (("nasbench201", "pixel3", ["latency@v100"]), InvalidObjective, "the devices are pixel3"),
+        (("nasbench201", "pixel3", ["accuracy@pixel3"]), InvalidObjective, "does not depend on a"),
+        (("nasbench201", ["pixel3", "pixel3"], None), UsageError, "each once"),
+        (("moga(resolution=64)", "cpu", None), UsageError, "resolution=64, the images"),
+        (("moga(depth=3)", "cpu", None), UsageError, "takes no depth"),
+    ],
+)
+def test_what_does_not_fit(arguments: tuple, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        Plan.make(*arguments)
+
+
+def test_limit_of_an_objective_as_constraint() -> None:
+    with pytest.raises(InvalidObjective, match=re.escape("latency<=...")):
+        Plan.make("nasbench201", "pixel3", None, constraints=["latency<=3"])
+
+
+def test_data_for_a_space_with_its_own() -> None:
+    with pytest.raises(UsageError, match="brings its own data"):
+        Plan.make("nasbench201", "pixel3", None, data="photos")
+
+
+def test_unknown_evaluator() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'supernet'"):
+        Plan.make("moga", "cpu", None, evaluator="supernett")
+
+
+def test_several_devices() -> None:
+    plan = Plan.make(
+        "nasbench201", ["pixel3", "pixel2"], ["accuracy", "latency@pixel3", "latency@pixel2"]
+    )
+    assert plan.table_names == ("params", "macs", "latency@pixel3", "latency@pixel2")
+
+
+def test_tables_are_saved_and_loaded(tmp_path) -> None:
+    plan = Plan.make("nasbench201", "pixel3", None)
+    first = plan.build_tables(tmp_path / "tables", Silent())
+    again = plan.build_tables(tmp_path / "tables", Silent())
+    genomes = np.array([[0, 1, 2, 3, 4, 0], [3, 3, 3, 3, 3, 3]])
+    for name, values in first.values(genomes).items():
+        np.testing.assert_array_equal(values, again.values(genomes)[name])
+    worst, best = first.box(plan.objectives)
+    assert worst[0] == 0
+    assert best[0] == -100
+    assert worst[1] == plan.space.latency_ms("pixel3").max()
+
+
+def test_known_costs_are_nan_where_an_evaluation_is_needed(tmp_path) -> None:
+    plan = Plan.make("nasbench201", "pixel3", ["accuracy", "latency", "params:max"])
+    tables = plan.build_tables(tmp_path / "tables", Silent())
+    costs = plan.problem(tables).known(np.array([[3, 3, 3, 3, 3, 3]]))
+    assert np.isnan(costs[0, 0])
+    assert costs[0, 1] > 0
+    assert costs[0, 2] < 0
+
+
+def test_evaluator_without_the_metric(tmp_path) -> None:
+    plan = Plan.make(
+        "nasbench201", "pixel3", None, evaluator=TableEvaluator(metrics=("energy",), table={})
+    )
+    with pytest.raises(UsageError, match="gives energy, but not accuracy"):
+        plan.build_evaluator(0, tmp_path, Silent())

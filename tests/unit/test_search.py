@@ -1,0 +1,268 @@
+"""One search from end to end, and each way in which it can go wrong."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moga.contracts import Failed, Measured
+from moga.errors import Exhausted, FormatError, RunInUse, RunMismatch, TooManyFailures, UsageError
+from moga.runtime.journal import RunLock
+from moga.search import Search
+from moga.spaces.nasbench201 import NASBench201
+from moga.testing.fakes import RaisingEvaluator, SleepingEvaluator, TableEvaluator
+
+
+def search(storage: Path | None = None, **options: Any) -> Search:
+    defaults = {"evaluations": 40, "executor": "local", "family": None, "storage": storage}
+    return Search("nasbench201", "pixel3", **{**defaults, **options})
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(directory)): p.read_bytes()
+        for p in sorted(directory.rglob("*"))
+        if p.is_file()
+    }
+
+
+def test_files_of_a_run(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", family="moga").run()
+    assert len(result.evaluations) == 40
+    assert set(result.front["genome"].map(tuple)) <= set(result.evaluations["genome"].map(tuple))
+    names = set(files(tmp_path / "run"))
+    assert {
+        *("run.json", "journal.jsonl", "evaluations.parquet", "front.csv", "family.json"),
+        *("report.html", "tables/latency.npz", "family/A.json"),
+    } <= names
+    family = json.loads((tmp_path / "run" / "family.json").read_text())
+    assert [member["name"] for member in family["members"]] == ["A", "B", "C"]
+    accuracies = [member["accuracy"] for member in family["members"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert all(member["test_accuracy"] > 0 for member in family["members"])
+
+
+def test_no_time_of_day_in_the_front(tmp_path: Path) -> None:
+    first = search(tmp_path / "a").run()
+    second = search(tmp_path / "b").run()
+    assert files(first.run_dir)["front.csv"] == files(second.run_dir)["front.csv"]
+    assert "20" + "26-" not in (first.run_dir / "front.csv").read_text()
+
+
+def test_a_finished_run_is_read_and_not_changed(tmp_path: Path) -> None:
+    first = search(tmp_path / "run", family="moga").run()
+    before = files(tmp_path / "run")
+    again = search(tmp_path / "run", family="moga").run()
+    resumed = Search.resume(tmp_path / "run").run()
+    assert files(tmp_path / "run") == before
+    np.testing.assert_array_equal(first.archive.genomes, again.archive.genomes)
+    np.testing.assert_array_equal(first.archive.genomes, resumed.archive.genomes)
+
+
+def test_more_evaluations_extend_a_run(tmp_path: Path) -> None:
+    search(tmp_path / "run").run()
+    longer = search(tmp_path / "run", evaluations=60).run()
+    assert len(longer.evaluations) == 60
+    rows = len(set(longer.evaluations["genome"].map(tuple)))
+    assert rows == 60
+    assert longer.evaluations["order"].tolist() == list(range(60))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1}, "seed: the run has 0, you ask for 1"),
+        ({"objectives": ["accuracy", "params"]}, "objectives: the run has [accuracy, latency], you"),
+        ({"searcher": "random"}, "searcher: the run has 'nsga2', you ask for 'random'"),
+        ({"in_flight": 8}, "in_flight: the run has 16, you ask for 8"),
+    ],
+)
+def test_other_settings_are_refused(tmp_path: Path, options: dict, message: str) -> None:
+    search(tmp_path / "run").run()
+    before = files(tmp_path / "run")
+    with pytest.raises(RunMismatch, match=re.escape(message)):
+        search(tmp_path / "run", **options).run()
+    assert files(tmp_path / "run") == before
+
+
+def test_another_space_is_refused(tmp_path: Path) -> None:
+    search(tmp_path / "run").run()
+    other = Search("nasbench201(data=cifar100)", "pixel3", storage=tmp_path / "run")
+    with pytest.raises(RunMismatch, match=r"space: the run has nasbench201\(data='cifar10'\)"):
+        other.run()
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    with RunLock(tmp_path / "run"), pytest.raises(RunInUse, match="in use by process"):
+        search(tmp_path / "run").run()
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="is not empty; choose another"):
+        search(tmp_path).run()
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_resume_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no run \(there is no run.json\)"):
+        Search.resume(tmp_path)
+
+
+def test_resume_of_a_run_with_objects(tmp_path: Path) -> None:
+    search(tmp_path / "run", evaluator=TableEvaluator()).run()
+    with pytest.raises(UsageError, match="objects that a file cannot describe"):
+        Search.resume(tmp_path / "run")
+
+
+def test_a_damaged_configuration(tmp_path: Path) -> None:
+    search(tmp_path / "run").run()
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(FormatError, match="is damaged"):
+        search(tmp_path / "run").run()
+
+
+def test_a_raising_evaluator_is_recorded_and_the_run_goes_on(tmp_path: Path) -> None:
+    clean = search(tmp_path / "clean", evaluator=TableEvaluator()).run()
+    space = NASBench201()
+    victims = [space.decode(genome).digest for genome in clean.evaluations["genome"][:5]]
+    evaluator = RaisingEvaluator(TableEvaluator(), victims)
+    result = search(tmp_path / "run", evaluator=evaluator).run()
+    failed = result.evaluations[result.evaluations["status"] == "failed"]
+    assert failed["order"].tolist() == [0, 1, 2, 3, 4]
+    assert failed["reason"].str.startswith("ValueError: no luck").all()
+    assert not failed["on_front"].any()
+    assert len(result.evaluations) == 40
+
+
+def test_an_evaluation_over_its_time_limit(tmp_path: Path) -> None:
+    first = search(tmp_path / "clean", evaluator=TableEvaluator(), evaluations=4).run()
+    victim = NASBench201().decode(first.evaluations["genome"][2]).digest
+    result = search(
+        tmp_path / "run",
+        evaluator=SleepingEvaluator(TableEvaluator(), [victim]),
+        evaluations=8,
+        time_limit=0.3,
+    ).run()
+    failed = result.evaluations[result.evaluations["status"] == "failed"]
+    assert failed[["order", "kind"]].to_numpy().tolist() == [[2, "timeout"]]
+
+
+def test_all_failing_ends_with_a_clear_error(tmp_path: Path) -> None:
+    broken = search(tmp_path / "run", evaluator=TableEvaluator(table={}), evaluations=500)
+    with pytest.raises(TooManyFailures, match="40 evaluations in a row failed, .* KeyError"):
+        broken.run()
+    mended = search(tmp_path / "run", evaluator=TableEvaluator(), evaluations=500)
+    result = mended.run()
+    assert (result.evaluations["status"] == "failed").sum() >= 40
+    assert (result.evaluations["status"] == "measured").sum() >= 440
+    assert len(result.evaluations) == 500
+
+
+def test_limits_that_are_known_before_cost_no_evaluation(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", objectives=["accuracy", "latency<=8"]).run()
+    measured = result.evaluations[result.evaluations["status"] == "measured"]
+    skipped = result.evaluations[result.evaluations["status"] == "skipped"]
+    assert len(measured) == 40
+    assert (measured["latency_ms"] <= 8).all()
+    assert len(skipped)
+    assert (skipped["latency_ms"] > 8).all()
+    assert skipped["accuracy"].isna().all()
+
+
+def test_limits_that_nothing_keeps(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", objectives=["accuracy", "latency<=0"], evaluations=3).run()
+    assert result.stopped == "limits"
+    assert not (result.evaluations["status"] == "measured").any()
+    with pytest.raises(UsageError, match="the front is empty"):
+        result.choose(3)
+
+
+def test_objectives_that_need_no_evaluation(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", objectives=["latency", "params:max"]).run()
+    assert (result.evaluations["status"] == "measured").all()
+    assert "accuracy" not in result.evaluations
+
+
+def test_a_space_used_up_ends_the_run(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", objectives=["latency", "params"], evaluations=20_000).run()
+    assert result.stopped == "exhausted"
+    assert len(result.evaluations) == 15_625
+
+
+def test_hours_stop_a_run_and_more_hours_continue_it(tmp_path: Path) -> None:
+    first = search(tmp_path / "run", hours=1e-9).run()
+    assert first.stopped == "hours"
+    assert len(first.evaluations) < 40
+    same = search(tmp_path / "run", hours=1e-9).run()
+    assert len(same.evaluations) == len(first.evaluations)
+    assert len(search(tmp_path / "run", hours=1.0).run().evaluations) == 40
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    by_hand = search(tmp_path / "run", evaluations=10)
+    evaluator = TableEvaluator()
+    with by_hand.session() as session:
+        with pytest.raises(UsageError, match="session open already"), by_hand.session():
+            pass
+        first, second = by_hand.ask(4), by_hand.ask(4)
+        networks = list(second.networks.values())
+        by_hand.tell(second, evaluator.evaluate(networks))
+        with pytest.raises(UsageError, match="batch 1 is not outstanding"):
+            by_hand.tell(second, evaluator.evaluate(networks))
+        with pytest.raises(UsageError, match="expected 4 outcomes, got 1"):
+            by_hand.tell(first, [Measured({"accuracy": 1.0})])
+        by_hand.tell(first, [Failed("no", "error")] * 4)
+        assert len(by_hand.ask(4).genomes) == 2
+        with pytest.raises(Exhausted, match="used up"):
+            by_hand.ask(1)
+        assert len(session.result().evaluations) == 8
+    with pytest.raises(UsageError, match="no session is open"):
+        by_hand.ask(1)
+
+
+def test_completion_order_loses_nothing(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", order="completion").run()
+    assert sorted(result.evaluations["batch"].unique()) == list(range(10))
+    assert len(set(result.evaluations["genome"].map(tuple))) == 40
+
+
+def test_storage_defaults_to_a_new_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = search(evaluations=4).run(), search(evaluations=4).run()
+    assert [first.run_dir.name, second.run_dir.name] == [
+        "nasbench201-pixel3-001",
+        "nasbench201-pixel3-002",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"evaluations": 0}, "evaluations is 0; give an integer of 1 or more"),
+        ({"batch": 1.5}, "batch is 1.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"hours": 0}, "hours is 0"),
+        ({"order": "random"}, "order is 'random'"),
+        ({"searcher": "nsga3"}, "unknown searcher 'nsga3'. Did you mean 'nsga2'"),
+        ({"executor": "slurm"}, "unknown executor 'slurm'"),
+        ({"family": "mogar"}, "unknown family 'mogar'"),
+    ],
+)
+def test_arguments_that_cannot_work(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        search(**options)
+
+
+@pytest.mark.golden
+def test_a_seeded_run(tmp_path: Path) -> None:
+    """The front of one seeded run, as it was when this was written: a change here is a change of
+    results, and belongs into the changelog."""
+    result = search(tmp_path / "run", evaluations=200, seed=7).run()
+    golden = Path(__file__).parent / "golden" / "nasbench201-pixel3-seed7.csv"
+    assert (result.run_dir / "front.csv").read_text() == golden.read_text()
