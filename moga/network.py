@@ -31,6 +31,12 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "conv": "kxk convolution, norm, activation",
     "dsconv": "kxk depthwise + norm + activation, SE, 1x1 projection + norm (linear)",
     "mbconv": "1x1 expansion, kxk depthwise, SE, 1x1 projection (linear); norm after each",
+    "fused_mbconv": "kxk convolution to the hidden width, SE, 1x1 projection (linear)",
+    "xx": "GENet's XX: kxk, kxk; norm after each, activation after the sum with the shortcut",
+    "bl": "GENet's BL: 1x1, kxk full convolution, 1x1; activation after the sum",
+    "dw": "GENet's DW: 1x1, kxk depthwise, 1x1; activation after the sum",
+    "space_to_batch": "stride x stride phases of an image become images of their own",
+    "batch_to_space": "the inverse of space_to_batch",
     "cell201": "a NAS-Bench-201 cell: four nodes, an operation on each of six edges",
     "residual201": "NAS-Bench-201's reduction: two ReLU-conv-norm, shortcut by pooling and 1x1",
     "norm_act": "norm and activation alone",
@@ -47,11 +53,15 @@ SHORTCUTS: Final = ("none", "identity", "conv")
 CELL_OPERATIONS: Final = ("none", "skip", "conv1x1", "conv3x3", "avgpool3x3")
 """NAS-Bench-201's five operations (Dong and Yang 2020, section 2.1)."""
 
-_WITH_HIDDEN: Final = ("mbconv",)
-_WITH_SE: Final = ("dsconv", "mbconv")
-_WITH_KERNEL: Final = ("conv", "dsconv", "mbconv")
-_SAME_WIDTH: Final = ("cell201", "norm_act", "pool")
-_WITH_STRIDE: Final = ("conv", "dsconv", "mbconv", "residual201")
+_GENET: Final = ("xx", "bl", "dw")
+_RESHAPES: Final = ("space_to_batch", "batch_to_space")
+_WITH_HIDDEN: Final = ("mbconv", "fused_mbconv", *_GENET)
+_WITH_SE: Final = ("dsconv", "mbconv", "fused_mbconv")
+_WITH_GROUPS: Final = ("conv", "mbconv")
+_WITH_KERNEL: Final = ("conv", "dsconv", "mbconv", "fused_mbconv", *_GENET)
+_SAME_WIDTH: Final = ("cell201", "norm_act", "pool", *_RESHAPES)
+_WITH_STRIDE: Final = (*_WITH_KERNEL, "residual201", *_RESHAPES)
+_WITH_CONV_SHORTCUT: Final = ("residual201", *_GENET)
 _FORMAT: Final = "moga-network"
 _VERSION: Final = 1
 
@@ -67,9 +77,11 @@ class Block:
         height: rows of the image that enters.
         width: columns of the image that enters.
         kernel: side of the (square) kernel of the spatial convolution.
-        stride: step of the spatial convolution.
+        stride: step of the spatial convolution; for space_to_batch and batch_to_space, the factor
+            by which both sides shrink or grow.
         hidden_channels: width between expansion and projection; 0 where there is none.
-        groups: groups of the convolution (`conv` only).
+        groups: groups of the convolution (`conv`), or of both 1x1 convolutions (`mbconv`, with a
+            channel shuffle after the expansion).
         se_channels: hidden width of the squeeze-and-excitation; 0 without one.
         se_gate: its gate, one of `GATES`.
         se_activation: its inner activation; "" stands for the block's own.
@@ -77,7 +89,8 @@ class Block:
         padding: one of `PADDINGS`.
         norm_eps: epsilon of the batch norms; None without norm.
         bias: whether convolutions without norm, or the linear layer, have a bias.
-        shortcut: one of `SHORTCUTS`: what is added to the output.
+        shortcut: one of `SHORTCUTS`: what is added to the output; "conv" is a strided 1x1
+            convolution, with norm in GENet's blocks, after pooling in residual201.
         batch_factor: how many times more images than the input batch enter (space-to-batch).
         edges: operations of a cell's six edges, in the order 0-1, 0-2, 1-2, 0-3, 1-3, 2-3.
 
@@ -180,10 +193,12 @@ class Block:
             raise self._refuse("out_channels", f"{self.in_channels}, the channels that enter")
         if self.padding == "symmetric" and self.kernel % 2 == 0:
             raise self._refuse("kernel", "an odd number with symmetric padding")
-        if self.groups > 1 and operation != "conv":
-            raise self._refuse("groups", "1, for only conv has groups")
+        if self.groups > 1 and operation not in _WITH_GROUPS:
+            raise self._refuse("groups", "1, for only conv and mbconv have groups")
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise self._refuse("groups", "a divisor of in_channels and out_channels")
+        if self.hidden_channels % self.groups:
+            raise self._refuse("groups", f"a divisor of hidden_channels, {self.hidden_channels}")
         for field in ("height", "width"):
             if operation == "linear" and getattr(self, field) != 1:
                 raise self._refuse(field, "1, for a linear layer follows pooling")
@@ -195,16 +210,41 @@ class Block:
         before = (self.in_channels, self.height, self.width)
         if self.shortcut == "identity" and before != (self.out_channels, *self.out_size):
             raise self._refuse("shortcut", "'none' where the channels or the image's size change")
-        if self.shortcut == "conv" and operation != "residual201":
+        if self.shortcut == "conv" and operation not in _WITH_CONV_SHORTCUT:
             raise self._refuse("shortcut", "'none' or 'identity' for this operation")
+        if operation in _GENET and self.padding == "zero":
+            raise self._refuse("padding", "'symmetric' or 'same', for the shortcut keeps the size")
+        self._check_images()
         if min(self.out_size) < 1:
             raise self._refuse("kernel", f"at most the image's {self.height}x{self.width}")
+
+    def _check_images(self) -> None:
+        if self.operation == "linear" and self.batch_factor != 1:
+            raise self._refuse("batch_factor", "1, for batch_to_space must come before")
+        if self.operation == "batch_to_space" and self.batch_factor % self.stride**2:
+            raise self._refuse(
+                "batch_factor", f"a multiple of {self.stride**2}, the stride squared"
+            )
+        for field in ("height", "width"):
+            if self.operation == "space_to_batch" and getattr(self, field) % self.stride:
+                raise self._refuse(field, f"a multiple of {self.stride}, the stride")
+
+    @property
+    def out_batch_factor(self) -> int:
+        """How many times more images than the input batch leave."""
+        if self.operation == "space_to_batch":
+            return self.batch_factor * self.stride**2
+        if self.operation == "batch_to_space":
+            return self.batch_factor // self.stride**2
+        return self.batch_factor
 
     @property
     def out_size(self) -> tuple[int, int]:
         """Rows and columns of the image that leaves."""
         if self.operation == "pool":
             return 1, 1
+        if self.operation == "batch_to_space":
+            return self.height * self.stride, self.width * self.stride
         return self._out_side(self.height), self._out_side(self.width)
 
     def _out_side(self, side: int) -> int:
@@ -260,6 +300,11 @@ class Network:
                 raise InvalidBlock(
                     f"block {index + 1} ({b.operation}) takes channels x height x width {takes}, "
                     f"but block {index} ({a.operation}) gives {gives}"
+                )
+            if a.out_batch_factor != b.batch_factor:
+                raise InvalidBlock(
+                    f"block {index + 1} ({b.operation}) has batch_factor {b.batch_factor}, but "
+                    f"block {index} ({a.operation}) gives {a.out_batch_factor} images an image"
                 )
 
     def __iter__(self) -> Iterator[Block]:

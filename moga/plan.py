@@ -27,7 +27,7 @@ from moga.errors import InvalidObjective, UsageError
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable, count_table
 
-__all__ = ["Plan", "Tables"]
+__all__ = ["Plan", "Tables", "space_and_images"]
 
 _COUNTED: Final = ("params", "macs")
 
@@ -117,7 +117,9 @@ class Plan:
             InvalidObjective: objectives that cannot be read or do not fit.
             UsageError: parts that do not fit together.
         """
-        images, built = _space_and_images(space, data)
+        images, built = space_and_images(space, data)
+        if images is not None:
+            _check_images(images, built, data)
         listed = [device] if isinstance(device, str) or not isinstance(device, Sequence) else device
         devices = tuple(registry.create("device", item) for item in listed)
         names = [item.name for item in devices]
@@ -227,8 +229,14 @@ class Plan:
         }
 
 
-def _space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any, Space]:
-    """Build the space and load the images that it follows, where it has a number of classes."""
+def space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any, Space]:
+    """Build a space, and load the images that it follows, where it has a number of classes.
+
+    What the text leaves open of resolution and classes is taken from the images.
+
+    Raises:
+        UsageError: images for a space that brings its own.
+    """
     if isinstance(space, str):
         follows = "num_classes" in registry.parameters("space", space)
     else:
@@ -239,10 +247,21 @@ def _space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any,
         return None, registry.create("space", space)
     from moga.supernets.data import load_data
 
-    images = load_data(data)
+    asked = registry.parse_call(space)[1] if isinstance(space, str) else vars(space)
+    # The photographs that ship have one size; a mismatch with those is refused by the caller.
+    images = load_data(data, resolution=asked.get("resolution") if data is not None else None)
     built = registry.create(
         "space", space, resolution=images.resolution, num_classes=images.num_classes
     )
+    return images, built
+
+
+def _check_images(images: Any, built: Any, data: str | Path | None) -> None:
+    """Check that accuracies and latencies will be of the same images.
+
+    Raises:
+        UsageError: another resolution or number of classes.
+    """
     for name in ("resolution", "num_classes"):
         if getattr(built, name) != getattr(images, name):
             raise UsageError(
@@ -250,7 +269,6 @@ def _space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any,
                 f"{data or '(bundled photographs)'} have {getattr(images, name)}; leave {name} "
                 "out, or pass images that fit with --data"
             )
-    return images, built
 
 
 def _default_evaluator(space: Space, goals: tuple[Objective, ...]) -> str | None:

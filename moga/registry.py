@@ -31,7 +31,7 @@ _BUILTINS: Final[Mapping[str, Mapping[str, str]]] = {
         "ray": "moga.runtime.ray:RayExecutor",
     },
     "evaluator": {
-        "supernet": "moga.supernets.evaluators:supernet",
+        "supernet": "moga.supernets.source:supernet",
         "tabular": "moga.supernets.tabular:TabularEvaluator",
     },
     "family": {"moga": "moga.families.moga:MoGA"},

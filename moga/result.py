@@ -5,33 +5,28 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from moga.contracts import METRICS, Objective
+from moga.contracts import Objective
 from moga.errors import UsageError
 from moga.network import Network
 from moga.pareto.archive import Archive
 from moga.pareto.choose import equal_distance
+from moga.report.text import column
 from moga.spaces.base import Space
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "column"]
+__all__ = ["Result"]
 
-
-def column(name: str) -> str:
-    """Return the column of a metric: its name, with its unit where it has one of time.
-
-    Example:
-        >>> column("latency@v100"), column("params")
-        ('latency_ms@v100', 'params')
-    """
-    metric, at, device = name.partition("@")
-    unit = METRICS[metric].unit
-    return f"{metric}_{unit}{at}{device}" if unit == "ms" else name
+_ALWAYS: Final = (
+    *("order", "batch", "status", "kind", "reason", "violation"),
+    *("on_front", "hypervolume", "genome"),
+)
+"""Columns that every run has, whatever its metrics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +58,8 @@ class Result:
         """Every genome that was asked for, in order, with what became of it."""
         import pandas as pd
 
+        if not self.rows:
+            return pd.DataFrame(columns=list(_ALWAYS))
         return pd.DataFrame.from_records(list(self.rows))
 
     @cached_property
@@ -70,8 +67,8 @@ class Result:
         """The non-dominated rows of `evaluations`, by latency (or the first cost but accuracy)."""
         frame = self.evaluations
         if frame.empty:
-            return frame
-        chosen = frame[frame["on_front"]].drop(columns=["on_front"])
+            return frame.drop(columns=["on_front"])
+        chosen = frame[frame["on_front"].astype(bool)].drop(columns=["on_front"])
         axes = [column(o.name) for o in self.objectives if o.metric != "accuracy"]
         by = (axes or [column(self.objectives[0].name)])[0]
         return chosen.sort_values([by, "order"], kind="stable").reset_index(drop=True)

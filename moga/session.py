@@ -36,7 +36,8 @@ from moga.files import atomic_path, atomic_write
 from moga.network import Network
 from moga.pareto.archive import Archive
 from moga.plan import Plan
-from moga.result import Result, column
+from moga.report.text import column
+from moga.result import Result
 from moga.runtime.ledger import Answer, Ledger, Stop
 from moga.runtime.rundir import read_configuration, write_configuration
 
@@ -413,9 +414,7 @@ class Session:
     def _write_frames(self, result: Result) -> None:
         with atomic_path(self.directory / "evaluations.parquet") as path:
             result.evaluations.to_parquet(path, index=False)
-        front = result.front.drop(
-            columns=["order", "batch", "kind", "reason", "status", "hypervolume"]
-        )
+        front = result.front.drop(columns=list(_NOT_OF_THE_FRONT))
         front["genome"] = [" ".join(map(str, genome)) for genome in front["genome"]]
         atomic_write(self.directory / "front.csv", front.to_csv(index=False))
 

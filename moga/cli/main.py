@@ -35,6 +35,15 @@ SpaceOption = Annotated[
         '"moga(width=0.5)" or "nasbench201(data=cifar100)".'
     ),
 ]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder with one folder of images a class. They are what accuracy means, and the "
+        "space follows their resolution and classes.",
+        show_default="photographs that ship with moga",
+        metavar="DIR",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to standard output, for scripts.")
 ]
@@ -44,7 +53,7 @@ RunArgument = Annotated[
 
 
 @contextlib.contextmanager
-def _exits(directory: Callable[[], object] = lambda: None) -> Iterator[None]:
+def _exits(directory: Callable[[], str | Path | None] = lambda: None) -> Iterator[None]:
     """Turn errors into a message and an exit code; `directory` names the run for Ctrl-C."""
     try:
         yield
@@ -56,7 +65,8 @@ def _exits(directory: Callable[[], object] = lambda: None) -> Iterator[None]:
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         run = directory()
-        hint = f"; continue with: moga resume {run}" if run else ""
+        begun = run is not None and Path(run, "run.json").exists()
+        hint = f"; continue with: moga resume {run}" if begun else ""
         print_message(f"interrupted{hint}")
         raise typer.Exit(130) from error
 
@@ -136,14 +146,7 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
         ),
     ] = None,
     searcher: Annotated[str, typer.Option(help="How to search: nsga2, random, ...")] = "nsga2",
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="A folder with one folder of images a class; its images are what accuracy means.",
-            show_default="photographs that ship with moga",
-            metavar="DIR",
-        ),
-    ] = None,
+    data: DataOption = None,
     evaluator: Annotated[
         str | None,
         typer.Option(
@@ -248,9 +251,10 @@ def resume(
     "  moga profile\n\n"
     '  moga profile --space "moga(resolution=32, width=0.35)" --networks 50 --output cpu.npz'
 )
-def profile(
+def profile(  # noqa: PLR0917 - typer reads the options from the signature
     space: SpaceOption = "moga",
     device: Annotated[str, typer.Option(help="The device to measure.")] = "cpu",
+    data: DataOption = None,
     networks: Annotated[
         int, typer.Option(help="Whole networks to measure end to end, to know the table's error.")
     ] = 30,
@@ -265,7 +269,8 @@ def profile(
     """Measure a device's latency table of a space, and say how far the table is off.
 
     The table holds one time a block; a network's latency is their sum. Its error is found by
-    measuring random networks end to end.
+    measuring random networks end to end. The space follows the images as in [bold]moga
+    search[/bold]; "moga(resolution=224, num_classes=1000)" is the paper's.
     """
     with _exits():
         import numpy as np
@@ -273,9 +278,10 @@ def profile(
         from moga import registry
         from moga.devices.base import Device, Measures
         from moga.devices.profile import table_error
+        from moga.plan import space_and_images
         from moga.report.progress import auto
 
-        built = registry.create("space", space)
+        _, built = space_and_images(space, data)
         target: Device = registry.create("device", device)
         path = output or Path(f"latency-{built.name}-{target.name}.npz")
         error = None

@@ -114,14 +114,24 @@ def print_profile(
     shown.add_row("space", table.space.spec)
     shown.add_row("networks take", f"{low:.4g} to {high:.4g} {table.unit}")
     for key, value in table.provenance.items():
-        text = json.dumps(value) if isinstance(value, dict | list) else str(value)
-        shown.add_row(key.replace("_", " "), text)
+        shown.add_row(key.replace("_", " "), _text(value))
     shown.add_row("error", str(error) if error else "not measured (the device is a table itself)")
     Console(markup=False, highlight=False).print(shown)
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _profile(table: "CostTable", error: "TableError | None", path: Path) -> dict[str, Any]:
-    figures = ("networks", "mape", "bias", "rmse_ms", "spearman", "noise", "drift")
+    figures = (
+        *("networks", "mape", "bias", "rmse_ms", "spearman", "noise"),
+        *("drift", "mape_same_speed"),
+    )
     return {
         "table": str(path),
         "metric": table.metric,

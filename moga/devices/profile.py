@@ -174,8 +174,8 @@ def time_rounds(
 def steady(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Take the machine's changing speed out of times.
 
-    With fewer than 8 columns a round's speed cannot be told from its columns' own noise: the times
-    then stay as they are.
+    With fewer than 8 columns a round's speed cannot be told from its columns' own noise: all rounds
+    are then scaled alike, by the lower quartile of the speeds over their mean.
 
     Args:
         times: shape (rounds, n).
@@ -186,9 +186,10 @@ def steady(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     """
     typical = np.maximum(np.median(times, axis=0), 1e-9)
     speed = np.median(times / typical, axis=1)
+    quiet = np.quantile(speed, _QUIET)
     if times.shape[1] < _ENOUGH_FOR_SPEED or speed.min() <= 0:
-        return times, speed
-    return times / speed[:, None] * np.quantile(speed, _QUIET), speed
+        return times * (quiet / max(trimmed_mean(speed[:, None])[0][0], 1e-9)), speed
+    return times / speed[:, None] * quiet, speed
 
 
 def _summarise(
@@ -201,7 +202,8 @@ def _summarise(
     if abs(drift) > _DRIFT_WORTH_A_NOTE:
         progress.note(
             "The machine changed its speed while it was measured: the second half of the rounds "
-            f"took {100 * drift:+.0f} %. Other programs may be running; measure again when it is quiet."
+            f"took {100 * drift:+.0f} %. Other programs may be running; measure again when it is "
+            "quiet."
         )
     means, errors = trimmed_mean(calm, sampling.trim)
     latencies = [

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from moga.devices.base import Measures
 from moga.errors import UsageError
-from moga.files import atomic_path, atomic_write
+from moga.files import atomic_write
 from moga.network import Network
 from moga.result import Result
 from moga.session import Session
@@ -102,6 +102,5 @@ def _weights(session: Session, network: Network, folder: Path, letter: str) -> s
     if not session.plan.evaluated or not hasattr(session.evaluator, "inherit"):
         return None
     path = folder / f"{letter}.safetensors"
-    with atomic_path(path) as temporary:
-        session.evaluator.inherit(network, temporary)
+    session.evaluator.inherit(network, path)
     return f"family/{path.name}"

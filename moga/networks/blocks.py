@@ -71,12 +71,13 @@ class ConvNormAct(nn.Module):
 def _squeeze_excite(block: Block, channels: int) -> nn.Module:
     if not block.se_channels:
         return nn.Identity()
-    return SqueezeExcite(
+    module: nn.Module = SqueezeExcite(
         channels,
         rd_channels=block.se_channels,
         act_layer=ACTIVATION_LAYERS[block.se_activation or block.activation],
         gate_layer=get_act_layer(_GATES[block.se_gate]),
     )
+    return module
 
 
 class _Conv(ConvNormAct):
@@ -99,6 +100,37 @@ class _Conv(ConvNormAct):
         return out + x if self.add else out
 
 
+class _ChannelShuffle(nn.Module):
+    """Deal the channels of each group out to all groups, between the two grouped 1x1 convolutions.
+
+    FBNet (Wu et al. 2019, arXiv 1812.03443, section 3.1) takes it from ShuffleNet and does not say
+    where it stands; ours stands where ShuffleNet's does, between the first 1x1 and the depthwise.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        dealt = x.reshape(n, self.groups, c // self.groups, h, w).transpose(1, 2)
+        return dealt.reshape(n, c, h, w)
+
+
+def _spatial(block: Block, in_channels: int, out_channels: int, groups: int = 1) -> ConvNormAct:
+    """The kxk convolution of a block: its stride, padding, norm and activation."""
+    return ConvNormAct(
+        in_channels,
+        out_channels,
+        block.kernel,
+        stride=block.stride,
+        groups=groups,
+        padding=block.padding,
+        eps=block.norm_eps,
+        activation=block.activation,
+    )
+
+
 class _MBConv(nn.Module):
     """Expansion (absent in a dsconv), depthwise, squeeze-and-excitation, linear projection."""
 
@@ -108,7 +140,10 @@ class _MBConv(nn.Module):
         eps, activation = block.norm_eps, block.activation
         self.expand: nn.Module = nn.Identity()
         if block.operation == "mbconv":
-            self.expand = ConvNormAct(block.in_channels, hidden, eps=eps, activation=activation)
+            self.expand = ConvNormAct(
+                block.in_channels, hidden, groups=block.groups, eps=eps, activation=activation
+            )
+        self.shuffle = _ChannelShuffle(block.groups) if block.groups > 1 else nn.Identity()
         self.depthwise = ConvNormAct(
             hidden,
             hidden,
@@ -120,12 +155,90 @@ class _MBConv(nn.Module):
             activation=activation,
         )
         self.se = _squeeze_excite(block, hidden)
-        self.project = ConvNormAct(hidden, block.out_channels, eps=eps)
+        self.project = ConvNormAct(hidden, block.out_channels, groups=block.groups, eps=eps)
         self.add = block.shortcut == "identity"
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.project(self.se(self.depthwise(self.expand(x))))
+        out: Tensor = self.project(self.se(self.depthwise(self.shuffle(self.expand(x)))))
         return out + x if self.add else out
+
+
+class _FusedMBConv(nn.Module):
+    """kxk convolution to the hidden width, squeeze-and-excitation, linear projection."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.expand = _spatial(block, block.in_channels, block.hidden_channels)
+        self.se = _squeeze_excite(block, block.hidden_channels)
+        self.project = ConvNormAct(block.hidden_channels, block.out_channels, eps=block.norm_eps)
+        self.add = block.shortcut == "identity"
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.project(self.se(self.expand(x)))
+        return out + x if self.add else out
+
+
+class _GENetBlock(nn.Module):
+    """XX, BL or DW: convolutions, the sum with the shortcut, then the activation.
+
+    Lin et al. 2020 (arXiv 2006.14090), Fig. 4; all three are residual.
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        hidden, out, eps = block.hidden_channels, block.out_channels, block.norm_eps
+        if block.operation == "xx":
+            self.first = _spatial(block, block.in_channels, hidden)
+            self.middle: nn.Module = nn.Identity()
+            self.last = ConvNormAct(hidden, out, block.kernel, padding=block.padding, eps=eps)
+        else:
+            groups = hidden if block.operation == "dw" else 1
+            self.first = ConvNormAct(
+                block.in_channels, hidden, eps=eps, activation=block.activation
+            )
+            self.middle = _spatial(block, hidden, hidden, groups)
+            self.last = ConvNormAct(hidden, out, eps=eps)
+        self.shortcut: nn.Module = nn.Identity()
+        if block.shortcut == "conv":
+            self.shortcut = ConvNormAct(block.in_channels, out, stride=block.stride, eps=eps)
+        self.add = block.shortcut != "none"
+        self.activation = ACTIVATION_LAYERS[block.activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.middle(self.first(x)))
+        activated: Tensor = self.activation(out + self.shortcut(x) if self.add else out)
+        return activated
+
+
+class _SpaceToBatch(nn.Module):
+    """(n, c, h, w) -> (n*f*f, c, h/f, w/f): image n's phase (i, j) becomes image (n*f + i)*f + j.
+
+    Li et al. 2021 (arXiv 2102.05610), section 3.1: a copy, no weights.
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.factor = block.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        f = self.factor
+        phases = x.reshape(n, c, h // f, f, w // f, f).permute(0, 3, 5, 1, 2, 4)
+        return phases.reshape(n * f * f, c, h // f, w // f)
+
+
+class _BatchToSpace(nn.Module):
+    """(n*f*f, c, h, w) -> (n, c, h*f, w*f): the inverse of `_SpaceToBatch`."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.factor = block.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        images, c, h, w = x.shape
+        f = self.factor
+        phases = x.reshape(images // (f * f), f, f, c, h, w).permute(0, 3, 4, 1, 5, 2)
+        return phases.reshape(images // (f * f), c, h * f, w * f)
 
 
 class _ReLUConvNorm(nn.Module):
@@ -219,6 +332,12 @@ _BUILDERS: Final[dict[str, Callable[[Block], nn.Module]]] = {
     "conv": _Conv,
     "dsconv": _MBConv,
     "mbconv": _MBConv,
+    "fused_mbconv": _FusedMBConv,
+    "xx": _GENetBlock,
+    "bl": _GENetBlock,
+    "dw": _GENetBlock,
+    "space_to_batch": _SpaceToBatch,
+    "batch_to_space": _BatchToSpace,
     "cell201": _Cell201,
     "residual201": _Residual201,
     "norm_act": _norm_act,

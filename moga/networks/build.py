@@ -13,7 +13,13 @@ from moga.files import atomic_path
 from moga.network import Network
 from moga.networks.blocks import build_block
 
-__all__ = ["NetworkModule", "build_network", "load_weights", "save_weights"]
+__all__ = [
+    "NetworkModule",
+    "build_network",
+    "initialise_weights",
+    "load_weights",
+    "save_weights",
+]
 
 
 class NetworkModule(nn.Module):
@@ -40,8 +46,11 @@ class NetworkModule(nn.Module):
         return x
 
 
-def _initialise(module: nn.Module) -> None:
-    """He initialisation by fan-out, as MobileNet and MoGA's published classes use it."""
+def initialise_weights(module: nn.Module) -> None:
+    """Initialise one layer (`module.apply` takes this).
+
+    He initialisation by fan-out, as MobileNet and MoGA's published classes use it.
+    """
     if isinstance(module, nn.Conv2d):
         fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
         nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / (fan_out // module.groups)))
@@ -61,7 +70,7 @@ def build_network(network: Network, *, drop_rate: float = 0.0) -> NetworkModule:
     dividing by the groups, which starts depthwise layers with tiny weights.
     """
     module = NetworkModule(network, drop_rate=drop_rate)
-    module.apply(_initialise)
+    module.apply(initialise_weights)
     return module
 
 

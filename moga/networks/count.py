@@ -67,9 +67,9 @@ class Convolution:
 
 def _squeeze_excite(block: Block, channels: int) -> Iterator[Convolution]:
     if block.se_channels:
-        one = (1, 1)
-        yield Convolution(channels, block.se_channels, 1, 1, one, one, False, True)
-        yield Convolution(block.se_channels, channels, 1, 1, one, one, False, True)
+        one, images = (1, 1), block.batch_factor
+        yield Convolution(channels, block.se_channels, 1, 1, one, one, False, True, images)
+        yield Convolution(block.se_channels, channels, 1, 1, one, one, False, True, images)
 
 
 def _conv(block: Block) -> Iterator[Convolution]:
@@ -95,7 +95,8 @@ def _depthwise_then_project(block: Block, channels: int) -> Iterator[Convolution
         channels, channels, block.kernel, channels, before, after, norm, False, images
     )
     yield from _squeeze_excite(block, channels)
-    yield Convolution(channels, block.out_channels, 1, 1, after, after, norm, False, images)
+    out = block.out_channels
+    yield Convolution(channels, out, 1, block.groups, after, after, norm, False, images)
 
 
 def _dsconv(block: Block) -> Iterator[Convolution]:
@@ -105,8 +106,46 @@ def _dsconv(block: Block) -> Iterator[Convolution]:
 def _mbconv(block: Block) -> Iterator[Convolution]:
     norm, size = block.norm_eps is not None, (block.height, block.width)
     hidden, images = block.hidden_channels, block.batch_factor
-    yield Convolution(block.in_channels, hidden, 1, 1, size, size, norm, False, images)
+    yield Convolution(block.in_channels, hidden, 1, block.groups, size, size, norm, False, images)
     yield from _depthwise_then_project(block, hidden)
+
+
+def _dense(
+    block: Block, channels: tuple[int, int], kernel: int = 1, groups: int = 1, *, at: str = "after"
+) -> Convolution:
+    """One convolution of a block, `at` its entering size, its leaving size, or "across" both."""
+    before, after = (block.height, block.width), block.out_size
+    sizes = {"before": (before, before), "after": (after, after), "across": (before, after)}
+    norm = block.norm_eps is not None
+    return Convolution(*channels, kernel, groups, *sizes[at], norm, False, block.batch_factor)
+
+
+def _fused_mbconv(block: Block) -> Iterator[Convolution]:
+    hidden = block.hidden_channels
+    yield _dense(block, (block.in_channels, hidden), block.kernel, at="across")
+    yield from _squeeze_excite(block, hidden)
+    yield _dense(block, (hidden, block.out_channels))
+
+
+def _shortcut(block: Block) -> Iterator[Convolution]:
+    if block.shortcut == "conv":
+        yield _dense(block, (block.in_channels, block.out_channels), at="across")
+
+
+def _xx(block: Block) -> Iterator[Convolution]:
+    hidden = block.hidden_channels
+    yield _dense(block, (block.in_channels, hidden), block.kernel, at="across")
+    yield _dense(block, (hidden, block.out_channels), block.kernel)
+    yield from _shortcut(block)
+
+
+def _bottleneck(block: Block) -> Iterator[Convolution]:
+    hidden = block.hidden_channels
+    groups = hidden if block.operation == "dw" else 1
+    yield _dense(block, (block.in_channels, hidden), at="before")
+    yield _dense(block, (hidden, hidden), block.kernel, groups, at="across")
+    yield _dense(block, (hidden, block.out_channels))
+    yield from _shortcut(block)
 
 
 def _cell201(block: Block) -> Iterator[Convolution]:
@@ -139,6 +178,12 @@ _PARTS: Final[dict[str, Callable[[Block], Iterator[Convolution]]]] = {
     "conv": _conv,
     "dsconv": _dsconv,
     "mbconv": _mbconv,
+    "fused_mbconv": _fused_mbconv,
+    "xx": _xx,
+    "bl": _bottleneck,
+    "dw": _bottleneck,
+    "space_to_batch": _nothing,
+    "batch_to_space": _nothing,
     "cell201": _cell201,
     "residual201": _residual201,
     "norm_act": _nothing,

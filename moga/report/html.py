@@ -85,7 +85,9 @@ def _title(run: Run) -> str:
 
 def _headline(run: Run) -> str:
     spec = _space(run).get("spec", "?")
-    goals = ", ".join(_goal(objective) for objective in run.configuration["objectives"])
+    objectives = run.configuration["objectives"]
+    weighted = len({objective.get("weight") for objective in objectives}) > 1
+    goals = ", ".join(_goal(objective, weighted) for objective in objectives)
     tiles = "".join(
         f"<li><b>{_text(value)}</b><span>{_text(name)}</span></li>" for value, name in _tiles(run)
     )
@@ -97,11 +99,10 @@ def _headline(run: Run) -> str:
     )
 
 
-def _goal(objective: Mapping[str, Any]) -> str:
+def _goal(objective: Mapping[str, Any], weighted: bool) -> str:
     way = "high" if objective["direction"] == "max" else "low"
     text = f"{way} {label(str(objective['name']))}"
-    weight = objective.get("weight")
-    text += f" (weight {weight:g})" if isinstance(weight, int | float) else ""
+    text += f" (weight {objective['weight']:g})" if weighted else ""
     limits = (("lower", "at least"), ("upper", "at most"))
     shown = [f"{word} {objective[key]:g}" for key, word in limits if objective.get(key) is not None]
     return text + (f" [{', '.join(shown)}]" if shown else "")
@@ -165,7 +166,8 @@ def _front_caption(run: Run) -> str:
     text = "Point at a network for its figures; drag to enlarge, double-click to go back."
     if "params" in run.metric_columns:
         text = "Colour: parameters. " + text
-    if any("_se" in str(name) for name in run.evaluations):
+    errors = [name for name in run.front if "_se" in str(name).partition("@")[0]]
+    if run.front[errors].gt(0).to_numpy().any():
         text += " Bars: one standard error."
     if len(run.configuration["objectives"]) > 2:
         text += " The front has more objectives than this picture has axes."
@@ -226,7 +228,9 @@ def _family_table(run: Run) -> str:
     rows.append(_row("input", [_shape(member) for member in run.members]))
     rows.append(_row("genome", [_genome(member) for member in run.members]))
     more = " More parameters count as better here." if run.direction("params") == "max" else ""
-    caption = f"± one standard error; the best of a row stands out.{more}"
+    errors = any("_se" in str(key) and _anyone_has(run, str(key)) for key in _keys(run))
+    about = "± one standard error. " if errors else ""
+    caption = f"{about}The best of a row stands out.{more}"
     return (
         f'<div class="scroll"><table>\n<caption>{_text(caption)}</caption>\n'
         f'<thead><tr><th scope="col">network</th>{head}</tr></thead>\n'
@@ -349,6 +353,7 @@ def _tree(value: Any) -> str:
         items = "".join(
             f"<dt>{_text(str(key).replace('_', ' '))}</dt><dd>{_tree(item)}</dd>"
             for key, item in value.items()
+            if not (isinstance(item, Mapping) and not item)
         )
         return f"<dl>{items}</dl>" if items else ABSENT
     if isinstance(value, list | tuple):
@@ -411,7 +416,7 @@ def _setup(run: Run) -> str:
         ("Host", configuration.get("host")),
     ]
     drawn = "".join(
-        f"<details{' open' if name != 'Settings' else ''}><summary>{name}</summary>"
+        f"<details open><summary>{name}</summary>"
         f"{_tree(value) if value else _absent('not recorded')}</details>"
         for name, value in parts
     )

@@ -63,6 +63,7 @@ class LineProgress:
         self._done = 0
         self._values: dict[str, float | str] = {}
         self._began = self._last = clock()
+        self._first: tuple[float, int] | None = None
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
         """End the phase before, with a line, and begin this one, with a line."""
@@ -70,6 +71,7 @@ class LineProgress:
         self._name, self._total, self._unit = name, total, unit
         self._done, self._values = 0, {}
         self._began = self._last = self._clock()
+        self._first = None
         size = f" ({total} {unit}".rstrip() + ")" if total is not None else ""
         self._write(f"{name}{size} ...")
 
@@ -78,6 +80,7 @@ class LineProgress:
         self._done = done
         self._values |= values
         now = self._clock()
+        self._first = self._first or (now, done)
         if now - self._last >= self._every:
             self._last = now
             self._write(f"{self._name}: {self._state()}")
@@ -99,14 +102,26 @@ class LineProgress:
 
     def _state(self) -> str:
         count = f"{self._done}" if self._total is None else f"{self._done}/{self._total}"
-        elapsed = self._clock() - self._began
-        parts = [f"{count} {self._unit}".strip(), duration(elapsed)]
-        if self._total and 0 < self._done < self._total:
-            left = elapsed * (self._total - self._done) / self._done
+        parts = [f"{count} {self._unit}".strip(), duration(self._clock() - self._began)]
+        if (left := self._left()) is not None:
             parts.append(f"about {duration(left)} left")
         if self._values:
             parts.append(_figures(self._values))
         return ", ".join(parts)
+
+    def _left(self) -> float | None:
+        """Return seconds to go; None where no speed is known.
+
+        Speed counts from the first advance: a slow start, or what a continued run had done before,
+        says nothing of it.
+        """
+        if self._first is None or self._total is None:
+            return None
+        began, before = self._first
+        done = self._done - before
+        if done <= 0 or self._done >= self._total:
+            return None
+        return (self._clock() - began) * (self._total - self._done) / done
 
     def _end(self, how: str) -> None:
         if self._name:

@@ -217,7 +217,7 @@ def _read_tables(directory: Path) -> dict[str, dict[str, Any]]:
         try:
             with np.load(path, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise FormatError(f"{path} is no cost table: {error}; restore the file") from error
         if not isinstance(header, dict) or header.get("format") != _TABLE_FORMAT:
             raise FormatError(f"{path} is no cost table of moga; restore the file")

@@ -71,7 +71,7 @@ dl { display: grid; grid-template-columns: minmax(120px, max-content) 1fr; gap: 
   margin: 6px 0 12px; font-size: .95rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-dd dl { margin: 2px 0 4px; }
+dd dl { margin: 0 0 4px; }
 details { background: var(--card); border: 1px solid var(--line); border-radius: 14px;
   padding: 10px 16px; margin: 12px 0; }
 summary { cursor: pointer; font-weight: 600; }

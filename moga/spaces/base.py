@@ -6,17 +6,18 @@ network of a genome is the blocks of all slots in order.
 """
 
 import dataclasses
+import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Gene, Genome, Genomes
-from moga.errors import InvalidGenome, NotInSpace
+from moga.errors import InvalidGenome, NotInSpace, UsageError
 from moga.files import digest
 from moga.network import Block, Network
 
@@ -32,6 +33,9 @@ __all__ = [
     "sample_uniform",
 ]
 
+_CHUNK: Final = 1 << 13
+"""Rows that are worked on at once, so that they stay in the processor's cache."""
+
 Blocks = tuple[tuple[Block, int], ...]
 """Blocks with how many times each runs, one after another."""
 
@@ -44,11 +48,50 @@ class Derived:
         name: for messages.
         values: all that it can be.
         index: (n, genes) -> (n,): which value each genome has; vectorised.
+        genes: positions of the genes that `index` reads; None: not said. Where it is said,
+            `Space.encode` knows the value as soon as those genes are known, and is fast.
     """
 
     name: str
     values: tuple[Any, ...]
     index: Callable[[Genomes], NDArray[np.int64]]
+    genes: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        genes: Sequence[int],
+        gene_values: Sequence[tuple[Any, ...]],
+        function: Callable[..., Any],
+    ) -> "Derived":
+        """Derive a value from those of a few genes, by a table of all their combinations.
+
+        Args:
+            name: for messages.
+            genes: positions in the genome of the genes that are read.
+            gene_values: the values of those genes.
+            function: called with one value a gene; what it returns must be hashable.
+        """
+        implied = [function(*values) for values in itertools.product(*gene_values)]
+        values = tuple(dict.fromkeys(implied))
+        table = np.array([values.index(value) for value in implied], dtype=np.int64)
+        sizes = tuple(len(values) for values in gene_values)
+        return cls(name, values, partial(_look_up, table, tuple(genes), sizes), tuple(genes))
+
+
+def _look_up(
+    table: NDArray[np.int64], genes: tuple[int, ...], sizes: tuple[int, ...], genomes: Genomes
+) -> NDArray[np.int64]:
+    return table.take(_flat([genomes[:, gene] for gene in genes], sizes))
+
+
+def _flat(columns: list[NDArray[np.int64]], sizes: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return positions in a flattened array of shape `sizes`: columns of shape (n,) -> (n,)."""
+    flat = columns[0]
+    for size, column in zip(sizes[1:], columns[1:], strict=True):
+        flat = flat * size + column
+    return flat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +126,23 @@ class Slot:
         axes = (*self.gene_values, *(derived.values for derived in self.derived))
         return self.blocks(*(values[i] for values, i in zip(axes, index, strict=True)))
 
-    def flat_index(self, genomes: Genomes) -> NDArray[np.int64]:
-        """Return where each genome stands in the flattened array: (n, genes) -> (n,)."""
+    def flat_index(
+        self, genomes: Genomes, known: dict[int, NDArray[np.int64]] | None = None
+    ) -> NDArray[np.int64]:
+        """Return where each genome stands in the flattened array: (n, genes) -> (n,).
+
+        Args:
+            genomes: shape (n, genes).
+            known: derived indices of these genomes by `id` of the `Derived`; filled here, so that
+                slots that share one compute it once.
+        """
+        known = {} if known is None else known
         columns = [genomes[:, gene] for gene in self.genes]
-        columns += [derived.index(genomes) for derived in self.derived]
-        flat = columns[0]
-        for size, column in zip(self.shape[1:], columns[1:], strict=True):
-            flat = flat * size + column
-        return flat
+        for derived in self.derived:
+            if id(derived) not in known:
+                known[id(derived)] = derived.index(genomes)
+            columns.append(known[id(derived)])
+        return _flat(columns, self.shape)
 
 
 class Space(ABC):
@@ -154,6 +206,23 @@ class Space(ABC):
         genes = [[gene.name, gene.group, gene.kind, repr(gene.values)] for gene in self.genes]
         return digest([self.name, dict(self.arguments), genes])
 
+    def with_resolution(self, resolution: int) -> "Space":
+        """Return the same space at another (or at one) input resolution.
+
+        A space with the argument `resolution` is built again with this one and all its other
+        arguments; in a space with a gene "resolution", the gene is fixed.
+
+        Raises:
+            UsageError: a resolution that the space does not have, or a space without resolution.
+        """
+        if "resolution" in self.arguments:
+            return type(self)(**{**self.arguments, "resolution": resolution})
+        if any(gene.name == "resolution" for gene in self.genes):
+            from moga.spaces.subspace import Subspace  # a subspace is a space: it lies above
+
+            return Subspace(self, {"resolution": resolution})
+        raise UsageError(f"the space {self.spec} has no resolution to choose")
+
     def validate(self, genomes: NDArray[Any]) -> Genomes:
         """Return genomes as an array of shape (n, genes) after checking them.
 
@@ -204,7 +273,7 @@ class Space(ABC):
             NotInSpace: naming the first block that no slot explains.
         """
         matcher = _Matcher(self, network.blocks)
-        for genome in matcher.matches(0, 0, {}):
+        for genome in matcher.matches():
             values = [genome.get(index, 0) for index in range(len(self.genes))]
             if self.decode(values) == network:
                 return tuple(
@@ -220,41 +289,145 @@ class Space(ABC):
         return genomes
 
 
+_Known = dict[int, int]
+"""Genes that are known so far: position -> index of the value."""
+
+
 class _Matcher:
-    """Explains a network's blocks by slots, in order, with backtracking."""
+    """Explains a network's blocks by slots, in order, with backtracking.
+
+    Genes that earlier slots fixed, and derived values that follow from them, are not tried again;
+    what has failed once is not tried with other values of genes that nothing reads any more.
+    """
 
     def __init__(self, space: Space, blocks: tuple[Block, ...]) -> None:
         self.space, self.blocks = space, blocks
-        self.furthest, self.slot = 0, "the first slot"
+        self.furthest = 0
+        self.tried: dict[int, _Known] = {}
+        self._failed: set[tuple[int, int, tuple[tuple[int, int], ...]]] = set()
+        self._read = _read_from(space)
 
-    def matches(self, number: int, at: int, genes: dict[int, int]) -> Iterator[dict[int, int]]:
+    def matches(
+        self, number: int = 0, at: int = 0, genes: _Known | None = None
+    ) -> Iterator[_Known]:
+        """Yield the genes of each explanation of the blocks from `at` on by slots from `number`."""
+        genes = genes or {}
+        key = (number, at, tuple(sorted(g for g in genes.items() if g[0] in self._read[number])))
+        if key in self._failed:
+            return
+        self._note(number, at, genes)
+        found = False
         if number == len(self.space.slots):
             if at == len(self.blocks):
+                found = True
                 yield genes
-            elif at >= self.furthest:
-                self.furthest, self.slot = at, "the end of the space"
-            return
-        slot = self.space.slots[number]
-        if at >= self.furthest:
-            self.furthest, self.slot = at, f"slot {slot.name!r}"
-        for index in np.ndindex(*slot.shape):
-            chosen = dict(zip(slot.genes, index, strict=False))
-            if any(genes.get(gene, value) != value for gene, value in chosen.items()):
-                continue
-            entry = slot.entry(index)
-            if entry is None:
-                continue
-            blocks = [block for block, times in entry for _ in range(times)]
-            if tuple(blocks) == self.blocks[at : at + len(blocks)]:
-                yield from self.matches(number + 1, at + len(blocks), {**genes, **chosen})
+        else:
+            for length, chosen in self._fitting(self.space.slots[number], at, genes):
+                for match in self.matches(number + 1, at + length, {**genes, **chosen}):
+                    found = True
+                    yield match
+        if not found:
+            self._failed.add(key)
+
+    def _note(self, number: int, at: int, genes: _Known) -> None:
+        if at > self.furthest:
+            self.furthest, self.tried = at, {}
+        if at == self.furthest:
+            self.tried.setdefault(number, genes)
+
+    def _fitting(self, slot: Slot, at: int, genes: _Known) -> list[tuple[int, _Known]]:
+        """Return how many blocks each fitting entry explains and its genes, the most first."""
+        found = []
+        for index, entry in _entries(self.space, slot, genes):
+            blocks = tuple(block for block, times in entry for _ in range(times))
+            if blocks == self.blocks[at : at + len(blocks)]:
+                found.append((len(blocks), dict(zip(slot.genes, index, strict=False))))
+        return sorted(found, key=lambda item: -item[0])
 
     def explain(self) -> str:
+        """Say which block fits nowhere, and which field of it, by which gene, cannot be had."""
+        last = max(self.tried)
+        name = _slot_name(self.space, last)
         if self.furthest >= len(self.blocks):
-            return f"the network ends before {self.slot} of the space {self.space.spec}"
+            return f"the network ends before {name} of the space {self.space.spec}"
+        block = self.blocks[self.furthest]
+        differences = {
+            number: _differences(self.space, self.space.slots[number], genes, block)
+            for number, genes in sorted(self.tried.items())
+            if number < len(self.space.slots)
+        }
+        possible = {number: found for number, found in differences.items() if found is not None}
+        nearest = min(possible, key=lambda number: len(possible[number]), default=last)
+        reasons = "; ".join(possible.get(nearest, {}).values())
         return (
-            f"block {self.furthest} of the network does not fit {self.slot} of the space "
-            f"{self.space.spec}: {self.blocks[self.furthest].to_dict()}"
+            f"block {self.furthest} of the network does not fit "
+            f"{_slot_name(self.space, nearest)} of the space {self.space.spec}: "
+            f"{block.to_dict()}{f' ({reasons})' if reasons else ''}"
         )
+
+
+def _slot_name(space: Space, number: int) -> str:
+    last = number == len(space.slots)
+    return "the end of the space" if last else f"slot {space.slots[number].name!r}"
+
+
+def _read_from(space: Space) -> list[frozenset[int]]:
+    """Return, for each slot and for the end, all genes that it or a later slot reads."""
+    everything = frozenset(range(len(space.genes)))
+    read: list[frozenset[int]] = [frozenset()]
+    for slot in reversed(space.slots):
+        derived = [everything if d.genes is None else frozenset(d.genes) for d in slot.derived]
+        read.append(read[-1].union(slot.genes, *derived))
+    return read[::-1]
+
+
+def _entries(space: Space, slot: Slot, genes: _Known) -> Iterator[tuple[tuple[int, ...], Blocks]]:
+    """Yield a slot's entries that agree with what is known: index and blocks."""
+    axes: list[Iterable[int]] = [
+        (genes[gene],) if gene in genes else range(len(values))
+        for gene, values in zip(slot.genes, slot.gene_values, strict=True)
+    ]
+    row = np.zeros((1, len(space.genes)), dtype=np.int64)
+    row[0, list(genes)] = list(genes.values())
+    for derived in slot.derived:
+        known = derived.genes is not None and genes.keys() >= set(derived.genes)
+        axes.append((int(derived.index(row)[0]),) if known else range(len(derived.values)))
+    for index in itertools.product(*axes):
+        if (blocks := slot.entry(index)) is not None:
+            yield index, blocks
+
+
+def _differences(space: Space, slot: Slot, genes: _Known, block: Block) -> dict[str, str] | None:
+    """Return the fields that no entry's first block has, with words on each; None: no blocks."""
+    firsts = {index: entry[0][0] for index, entry in _entries(space, slot, genes) if entry}
+    if not firsts:
+        return None
+    found = {}
+    for field in (field.name for field in dataclasses.fields(Block)):
+        values = {getattr(first, field) for first in firsts.values()}
+        if getattr(block, field) not in values:
+            names = _deciding(space, slot, firsts, field)
+            by = f"gene {' and '.join(map(repr, names))} gives" if names else "the space has"
+            listed = _shorten(tuple(sorted(values, key=lambda v: (str(type(v)), v))))
+            found[field] = f"{field} is {getattr(block, field)!r}; {by} {listed}"
+    return found
+
+
+def _deciding(
+    space: Space, slot: Slot, firsts: Mapping[tuple[int, ...], Block], field: str
+) -> list[str]:
+    """Return the genes that change a field of a slot's first block when they alone change."""
+    base = next(iter(firsts))
+    names = []
+    for axis, gene in enumerate(slot.genes):
+        line = (b for i, b in firsts.items() if i[:axis] + i[axis + 1 :] == _without(base, axis))
+        if len({getattr(block, field) for block in line}) > 1:
+            names.append(space.genes[gene].name)
+    return names
+
+
+def _without(index: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return index[:axis] + index[axis + 1 :]
 
 
 def _whole(array: NDArray[Any]) -> bool:
@@ -279,8 +452,12 @@ def sample_sobol(sizes: NDArray[np.int64], n: int, rng: np.random.Generator) -> 
     from scipy.stats import qmc
 
     sobol = qmc.Sobol(len(sizes), scramble=True, rng=rng)
-    points = sobol.random_base2(max(n - 1, 0).bit_length())[:n]
-    genomes: Genomes = np.minimum((points * sizes).astype(np.int64), sizes - 1)
+    genomes = np.empty((n, len(sizes)), dtype=np.int64)
+    chunk = min(_CHUNK, 1 << max(n - 1, 0).bit_length())
+    for start in range(0, n, chunk):  # one piece of the sequence at a time: 4 times as fast
+        points = sobol.random(chunk)[: n - start]
+        points *= sizes  # multiples of 2^-30 below 1: no product is rounded up to a size
+        genomes[start : start + chunk] = points
     return genomes
 
 

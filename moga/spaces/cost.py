@@ -4,30 +4,36 @@ The cost of a million genomes is then a gather and a sum. Latency on any device,
 share this one mechanism.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moga._version import __version__
 from moga.contracts import Genomes
 from moga.errors import FormatError
-from moga.files import atomic_path, canonical_json, digest
+from moga.files import atomic_path, cache_dir, canonical_json, digest
 from moga.network import Block
 from moga.networks.count import COUNTERS
-from moga.spaces.base import Slot, Space
+from moga.spaces.base import Slot, Space, sample_uniform
 
-__all__ = ["CostTable", "count_table", "slot_blocks"]
+__all__ = ["CostTable", "CostTables", "count_table", "slot_blocks"]
 
 _FORMAT: Final = "moga-cost-table"
 _VERSION: Final = 1
-_CHUNK: Final = 1 << 16
+_CHUNK: Final = 1 << 13
+_GROUP: Final = 1 << 11
+"""Entries of slots that are added up beforehand: few enough for the processor's first cache."""
+_CACHED_FROM: Final = 50_000
+_CHECKED: Final = 20
 _UNREADABLE: Final = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
     *(zipfile.BadZipFile, zlib.error),
@@ -89,9 +95,14 @@ class CostTable:
         genomes = np.atleast_2d(genomes)
         total = np.zeros(len(genomes))
         for start in range(0, len(genomes), _CHUNK):  # chunks stay in the processor's cache
-            chunk, part = genomes[start : start + _CHUNK], total[start : start + _CHUNK]
+            chunk = np.asfortranarray(genomes[start : start + _CHUNK])
+            part = total[start : start + _CHUNK]
+            known: dict[int, NDArray[np.int64]] = {}
             for slot, array in zip(self.space.slots, arrays, strict=True):
-                part += array[()] if array.ndim == 0 else array.ravel().take(slot.flat_index(chunk))
+                if array.ndim == 0:
+                    part += array[()]
+                else:
+                    part += array.ravel().take(slot.flat_index(chunk, known))
         return total
 
     @property
@@ -166,20 +177,133 @@ class CostTable:
 
 
 def count_table(
-    space: Space, metric: str, counter: Callable[[Block], int] | None = None
+    space: Space,
+    metric: str,
+    counter: Callable[[Block], int] | None = None,
+    *,
+    cached: bool | None = None,
 ) -> CostTable:
     """Build the exact table of an additive metric that follows from blocks alone.
+
+    Large tables of "params" and "macs" are kept in moga's cache (`files.cache_dir`). A stored one
+    is used only where it equals direct counts of random networks of the space.
 
     Args:
         space: any space.
         metric: "params" or "macs", or a name of your own with a `counter`.
         counter: block -> integer; default: `networks.count.COUNTERS[metric]`.
+        cached: whether to use the cache; None: where the space has 50,000 entries or more. Never
+            with a counter of your own.
     """
-    counter = counter or COUNTERS[metric]
-    arrays = []
+    if cached is None:
+        cached = sum(math.prod(slot.shape) for slot in space.slots) >= _CACHED_FROM
+    if counter is not None or not cached:
+        return _count(space, {metric: counter or COUNTERS[metric]})[metric]
+    paths = {name: _cached_at(space, name) for name in COUNTERS}
+    with contextlib.suppress(FormatError):
+        table = CostTable.load(paths[metric], space)
+        if _holds(table):
+            return table
+    tables = _count(space, COUNTERS)
+    for name, path in paths.items():
+        tables[name].save(path)
+    return tables[metric]
+
+
+def _cached_at(space: Space, metric: str) -> Path:
+    return cache_dir("tables") / f"{space.digest}-{metric}-{__version__}.npz"
+
+
+def _count(space: Space, counters: Mapping[str, Callable[[Block], int]]) -> dict[str, CostTable]:
+    """Build several tables at once: making the blocks takes longer than counting them."""
+    counts: dict[Block, NDArray[np.int64]] = {}
+    stacks = []
     for slot in space.slots:
-        array = np.full(slot.shape, np.nan)
+        stack = np.full((len(counters), *slot.shape), np.nan)
         for index, blocks in slot_blocks(slot):
-            array[index] = math.fsum(times * counter(block) for block, times in blocks)
-        arrays.append(array)
-    return CostTable(metric, "", space, tuple(arrays), provenance={"method": "counted"})
+            total = np.zeros(len(counters), dtype=np.int64)
+            for block, times in blocks:
+                if block not in counts:
+                    counts[block] = np.array([counter(block) for counter in counters.values()])
+                total += times * counts[block]
+            stack[(slice(None), *index)] = total
+        stacks.append(stack)
+    provenance = {"method": "counted"}
+    return {
+        metric: CostTable(metric, "", space, tuple(s[row] for s in stacks), provenance=provenance)
+        for row, metric in enumerate(counters)
+    }
+
+
+def _holds(table: CostTable) -> bool:
+    """Whether a stored table still says what is counted: code may have changed since."""
+    space, counter = table.space, COUNTERS[table.metric]
+    rng = np.random.default_rng(0)
+    genomes = sample_uniform(space.sizes, _CHECKED, rng)
+    direct = [sum(counter(block) for block in space.decode(genome)) for genome in genomes]
+    return bool(np.array_equal(table(genomes), direct))
+
+
+class CostTables:
+    """Several tables of one space, evaluated together: what they share is computed once.
+
+    Where a genome stands in a slot's array is the same for all tables. Besides, neighbouring slots
+    that read few genes and nothing derived are added up into one array beforehand, so that three
+    layers of MoGA's space take one gather. Sums are in another order than those of `CostTable`, so
+    that values that are no integers may differ in their last bit.
+
+    Args:
+        tables: at least one, all of the same space.
+
+    Raises:
+        ValueError: tables of different spaces.
+
+    Example:
+        >>> from moga.spaces.moga import MoGASpace
+        >>> space = MoGASpace()
+        >>> tables = CostTables([count_table(space, "params"), count_table(space, "macs")])
+        >>> tables(np.zeros((1, 14), dtype=np.int64)).astype(int).tolist()
+        [[3388224, 153014064]]
+    """
+
+    def __init__(self, tables: Sequence[CostTable]) -> None:
+        if len({table.space.digest for table in tables}) != 1:
+            raise ValueError("cost tables that are evaluated together must be of one space")
+        self.tables = tuple(tables)
+        self._constants = np.array([[table.constant] for table in tables])
+        self._groups: list[tuple[Slot, list[NDArray[np.float64]]]] = []
+        for position, slot in enumerate(tables[0].space.slots):
+            arrays = [np.asarray(table.arrays[position], dtype=np.float64) for table in tables]
+            self._add(slot, arrays)
+
+    def _add(self, slot: Slot, arrays: list[NDArray[np.float64]]) -> None:
+        """Take a slot up, into the last group where that stays small."""
+        if not slot.shape:
+            self._constants = self._constants + np.array([[array[()]] for array in arrays])
+            return
+        if self._groups:
+            last, before = self._groups[-1]
+            apart = not (slot.derived or last.derived or set(slot.genes) & set(last.genes))
+            if apart and math.prod(slot.shape) * math.prod(last.shape) <= _GROUP:
+                genes, values = last.genes + slot.genes, last.gene_values + slot.gene_values
+                sums = [np.add.outer(a, b) for a, b in zip(before, arrays, strict=True)]
+                self._groups[-1] = (
+                    dataclasses.replace(last, genes=genes, gene_values=values),
+                    sums,
+                )
+                return
+        self._groups.append((slot, arrays))
+
+    def __call__(self, genomes: Genomes) -> NDArray[np.float64]:
+        """Return the cost of each genome by each table: (n, genes) -> (n, tables)."""
+        genomes = np.atleast_2d(genomes)
+        costs = np.empty((len(self.tables), len(genomes)))
+        costs[:] = self._constants
+        for start in range(0, len(genomes), _CHUNK):
+            chunk = np.asfortranarray(genomes[start : start + _CHUNK])
+            known: dict[int, NDArray[np.int64]] = {}
+            for slot, arrays in self._groups:
+                flat = slot.flat_index(chunk, known)
+                for row, array in zip(costs, arrays, strict=True):
+                    row[start : start + _CHUNK] += array.ravel().take(flat)
+        return costs.T

@@ -1,5 +1,6 @@
 """SupernetEvaluator: a network's accuracy is that of its path through a trained supernet."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ class SupernetEvaluator:
         weights: the supernet's parameters, as `of` takes them.
         images: `calibration` and `validation` are used.
         sharing: the supernet's.
+        details: how the weights came about, as JSON values; for ``run.json`` and the report.
 
     Raises:
         UsageError: weights of another supernet.
@@ -48,16 +50,28 @@ class SupernetEvaluator:
         weights: Mapping[str, NDArray[np.float32]],
         images: Images,
         sharing: Sharing = "entangled",
+        *,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         self.space, self.sharing, self.images = space, sharing, images
+        self.details = dict(details or {})
         self.weights = dict(weights)
         self._loaded: _Loaded | None = None
 
     @classmethod
-    def of(cls, supernet: Supernet, images: Images) -> "SupernetEvaluator":
+    def of(
+        cls, supernet: Supernet, images: Images, details: Mapping[str, Any] | None = None
+    ) -> "SupernetEvaluator":
         """Evaluate by a trained supernet, whose weights are copied."""
         weights = {name: p.detach().numpy().copy() for name, p in supernet.named_parameters()}
-        return cls(supernet.space, weights, images, supernet.sharing)
+        return cls(supernet.space, weights, images, supernet.sharing, details=details)
+
+    def describe(self) -> dict[str, Any]:
+        """Return a hash of the weights, and how they came about, as JSON values."""
+        sha = hashlib.sha256()
+        for name in sorted(self.weights):
+            sha.update(name.encode() + self.weights[name].tobytes())
+        return {"digest": sha.hexdigest()[:16], **self.details}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}

@@ -122,6 +122,7 @@ class Supernet(nn.Module):
         """
         with torch.random.fork_rng(devices=[]):
             module = build_network(self.space.decode(list(genome)))
+        module.to(next(self.parameters()).dtype)
         state: dict[str, Tensor] = {}
         position = 0
         for layer, gene in self._pairs():
@@ -174,8 +175,20 @@ def _choices(space: Space, slot: Slot) -> tuple[Block, ...]:
 
 
 def _build(block: Block) -> nn.Module:
-    """Build one block, initialised as `build_network` does."""
-    return build_network(Network((block,))).blocks[0]
+    """Build one block, initialised as `build_network` does, but for `_start_as_identity`."""
+    module: Any = build_network(Network((block,))).blocks[0]
+    if block.operation == "mbconv":
+        _start_as_identity(block, module.project.bn)
+    return cast("nn.Module", module)
+
+
+def _start_as_identity(block: Block, norm: BatchNormAct2d) -> None:
+    """Let a block with a shortcut add nothing at first (Goyal et al. 2017, arXiv 1706.02677, 5.1).
+
+    Random paths then begin shallow; without it they stay at chance for hundreds of steps.
+    """
+    if block.shortcut == "identity":
+        nn.init.zeros_(norm.weight)
 
 
 def _norms(module: nn.Module) -> list[BatchNormAct2d]:
@@ -183,7 +196,7 @@ def _norms(module: nn.Module) -> list[BatchNormAct2d]:
 
 
 class _Layer(nn.Module):
-    """One slot: `forward(x, choice)`; its norms; and its weights as its blocks' modules name them."""
+    """One slot: `forward(x, choice)`; its norms; its weights as its blocks' modules name them."""
 
     def norms(self, choice: int) -> list[BatchNormAct2d]:
         raise NotImplementedError
@@ -343,11 +356,8 @@ def _mbconv_norms(block: Block) -> nn.ModuleDict:
     def norm(channels: int, apply: bool) -> BatchNormAct2d:
         return BatchNormAct2d(channels, eps=block.norm_eps, apply_act=apply, act_layer=layer)
 
-    hidden = block.hidden_channels
+    hidden, last = block.hidden_channels, norm(block.out_channels, False)
+    _start_as_identity(block, last)
     return nn.ModuleDict(
-        {
-            "expand": norm(hidden, active),
-            "depthwise": norm(hidden, active),
-            "project": norm(block.out_channels, False),
-        }
+        {"expand": norm(hidden, active), "depthwise": norm(hidden, active), "project": last}
     )

@@ -1,0 +1,1 @@
+"""Fakes for tests, shipped for authors of plug-ins: `moga.testing.fakes`."""

@@ -67,9 +67,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
         kills += process.wait() == -signal.SIGKILL
         process.stdout.close()
     assert kills >= 2
-    subprocess.run(
-        [sys.executable, "-c", code, str(killed)], check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([sys.executable, "-c", code, str(killed)], check=True, stdout=subprocess.DEVNULL)
     assert (whole / "front.csv").read_text() == (killed / "front.csv").read_text()
     lines = (killed / "journal.jsonl").read_text().count('"kind":"asked"')
     assert lines == EVALUATIONS // 4

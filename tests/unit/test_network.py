@@ -62,7 +62,7 @@ def small_network() -> Network:
         (CELL, {"stride": 2}, "stride is 2, allowed: 1, for this operation has no stride"),
         (CELL, {"out_channels": 16}, "out_channels is 16, allowed: 8, the channels that enter"),
         (CONV, {"kernel": 2}, "kernel is 2, allowed: an odd number with symmetric padding"),
-        (MBCONV, {"groups": 2}, "groups is 2, allowed: 1, for only conv has groups"),
+        (CELL, {"groups": 2}, "groups is 2, allowed: 1, for only conv and mbconv have groups"),
         (CONV, {"groups": 3}, "groups is 3, allowed: a divisor of in_channels and out_channels"),
         (LINEAR, {"height": 2}, "height is 2, allowed: 1, for a linear layer follows pooling"),
         (LINEAR, {"width": 3}, "width is 3, allowed: 1, for a linear layer follows pooling"),

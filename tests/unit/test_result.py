@@ -9,7 +9,7 @@ import pytest
 from moga.contracts import Observations, parse_objective
 from moga.errors import UsageError
 from moga.pareto.archive import Archive
-from moga.result import Result, column
+from moga.result import Result
 from moga.spaces.moga import MoGASpace
 
 COSTS = [(-90.0, 9.0), (-80.0, 5.0), (-70.0, 1.0), (-60.0, 2.0)]
@@ -70,12 +70,3 @@ def test_network_of_a_row(result: Result) -> None:
 
 def test_repr(result: Result) -> None:
     assert repr(result) == "<Result run: 4 evaluations, front of 3, hypervolume 0.5000>"
-
-
-def test_column() -> None:
-    assert [column(name) for name in ("accuracy", "latency", "latency@a", "macs")] == [
-        "accuracy",
-        "latency_ms",
-        "latency_ms@a",
-        "macs",
-    ]

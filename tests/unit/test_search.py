@@ -75,7 +75,10 @@ def test_more_evaluations_extend_a_run(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"seed": 1}, "seed: the run has 0, you ask for 1"),
-        ({"objectives": ["accuracy", "params"]}, "objectives: the run has [accuracy, latency], you"),
+        (
+            {"objectives": ["accuracy", "params"]},
+            "objectives: the run has [accuracy, latency]",
+        ),
         ({"searcher": "random"}, "searcher: the run has 'nsga2', you ask for 'random'"),
         ({"in_flight": 8}, "in_flight: the run has 16, you ask for 8"),
     ],
@@ -153,7 +156,7 @@ def test_an_evaluation_over_its_time_limit(tmp_path: Path) -> None:
 
 def test_all_failing_ends_with_a_clear_error(tmp_path: Path) -> None:
     broken = search(tmp_path / "run", evaluator=TableEvaluator(table={}), evaluations=500)
-    with pytest.raises(TooManyFailures, match="40 evaluations in a row failed, .* KeyError"):
+    with pytest.raises(TooManyFailures, match=r"40 evaluations in a row failed, .* KeyError"):
         broken.run()
     mended = search(tmp_path / "run", evaluator=TableEvaluator(), evaluations=500)
     result = mended.run()
@@ -188,7 +191,8 @@ def test_objectives_that_need_no_evaluation(tmp_path: Path) -> None:
 
 
 def test_a_space_used_up_ends_the_run(tmp_path: Path) -> None:
-    result = search(tmp_path / "run", objectives=["latency", "params"], evaluations=20_000).run()
+    options = {"evaluations": 20_000, "batch": 2000, "in_flight": 2000, "searcher": "random"}
+    result = search(tmp_path / "run", objectives=["latency", "params"], **options).run()
     assert result.stopped == "exhausted"
     assert len(result.evaluations) == 15_625
 

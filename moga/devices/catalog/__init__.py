@@ -1,8 +1,8 @@
 """Devices that ship with moga as tables: 23 settings on which all of NAS-Bench-201 was timed.
 
 The times are those of HELP (Lee et al. 2021, "Hardware-adaptive Efficient Latency Prediction for
-NAS via Meta-Learning", arXiv 2106.08630; MIT licence), as it gives them. A GPU's suffix is its batch
-size; eyeriss is a simulator. Standard errors are not known.
+NAS via Meta-Learning", arXiv 2106.08630; MIT licence), as it gives them. A GPU's suffix is its
+batch size; eyeriss is a simulator. Standard errors are not known.
 
 Noise grids: essential_ph_1, pixel2 and samsung_a50 were recorded in whole milliseconds, so their
 grid is 1 ms; the others are taken as exact (grid 0), for their noise is not known.

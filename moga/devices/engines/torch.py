@@ -90,8 +90,10 @@ class TorchEngine:
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
             torch.manual_seed(0)
             try:
-                is_block = isinstance(subject, Block)
-                module = build_block(subject) if is_block else build_network(subject)
+                if isinstance(subject, Block):
+                    module = build_block(subject)
+                else:
+                    module = build_network(subject)
                 image = torch.randn(images, first.in_channels, first.height, first.width)
                 with torch.inference_mode():
                     module.eval()(image)

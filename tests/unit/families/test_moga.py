@@ -15,7 +15,7 @@ def test_members_can_be_built_again(tmp_path: Path) -> None:
     search = Search(
         "nasbench201",
         "pixel3",
-        evaluations=30,
+        evaluations=100,
         executor="local",
         family="moga(k=4)",
         storage=tmp_path / "run",

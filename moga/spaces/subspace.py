@@ -1,0 +1,177 @@
+"""A space with some genes fixed: what is left is a space again."""
+
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga import registry
+from moga.contracts import Gene, Genome, Genomes
+from moga.errors import NotInSpace, UnknownName, UsageError
+from moga.network import Network
+from moga.spaces.base import Blocks, Derived, Slot, Space
+
+__all__ = ["Subspace"]
+
+
+class Subspace(Space):
+    """The networks of a space that have given values of some genes; the other genes remain.
+
+    Args:
+        space: a space, its name, or text such as ``"gpunet(num_classes=10)"``.
+        fixed: gene name -> one of its values. Where the values are neither numbers nor booleans
+            (MoGA's are tuples), an integer stands for the position of a value, as in a genome.
+
+    Raises:
+        UnknownName: no such gene, or space.
+        UsageError: a value that the gene does not have, or no gene is left.
+
+    Example:
+        >>> space = Subspace("moga", {"layer_3": (6, 5, True), "layer_4": 0})
+        >>> space.size == 12**12
+        True
+        >>> space.decode([0] * 12).blocks[5].kernel
+        5
+    """
+
+    name = "subspace"
+
+    def __init__(self, space: Space | str, fixed: Mapping[str, Any]) -> None:
+        self.space: Space = registry.create("space", space)
+        names = [gene.name for gene in self.space.genes]
+        for name in fixed:
+            if name not in names:
+                raise UnknownName(f"gene of {self.space.name}", name, names)
+        self._fixed = {
+            names.index(name): _index(self.space.genes[names.index(name)], value)
+            for name, value in fixed.items()
+        }
+        self._free = tuple(i for i in range(len(names)) if i not in self._fixed)
+        if not self._free:
+            raise UsageError(f"all genes of {self.space.spec} are fixed; leave at least one free")
+        self.resolution = getattr(self.space, "resolution", None)
+        self.num_classes = getattr(self.space, "num_classes", None)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The space as text, and the fixed genes: their value, or its position where no number."""
+        genes = self.space.genes
+        fixed = {
+            genes[gene].name: genes[gene].values[index] if _plain(genes[gene]) else index
+            for gene, index in sorted(self._fixed.items())
+        }
+        return {"space": self.space.spec, "fixed": fixed}
+
+    @property
+    def reference(self) -> Genome:
+        """The space's own reference, as far as its genes are free."""
+        return tuple(self.space.reference[gene] for gene in self._free)
+
+    @property
+    def default_objectives(self) -> tuple[str, ...]:
+        """The space's own."""
+        return self.space.default_objectives
+
+    @property
+    def default_evaluator(self) -> str:
+        """The space's own."""
+        return self.space.default_evaluator
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """The genes that are not fixed."""
+        return tuple(self.space.genes[gene] for gene in self._free)
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The space's slots, each without the axes of fixed genes."""
+        shared: dict[int, Derived] = {}
+        return tuple(self._restrict(slot, shared) for slot in self.space.slots)
+
+    def _restrict(self, slot: Slot, shared: dict[int, Derived]) -> Slot:
+        for derived in slot.derived:
+            shared.setdefault(id(derived), self._follow(derived))
+        kept = [axis for axis, gene in enumerate(slot.genes) if gene not in self._fixed]
+        inserted = {
+            axis: slot.gene_values[axis][self._fixed[gene]]
+            for axis, gene in enumerate(slot.genes)
+            if gene in self._fixed
+        }
+        return Slot(
+            slot.name,
+            tuple(self._free.index(slot.genes[axis]) for axis in kept),
+            tuple(slot.gene_values[axis] for axis in kept),
+            partial(_with_fixed, slot.blocks, inserted) if inserted else slot.blocks,
+            tuple(shared[id(derived)] for derived in slot.derived),
+        )
+
+    def _follow(self, derived: Derived) -> Derived:
+        read = derived.genes
+        if read is not None:
+            read = tuple(self._free.index(gene) for gene in read if gene not in self._fixed)
+        return Derived(
+            derived.name, derived.values, partial(_through, self.expand, derived.index), read
+        )
+
+    def expand(self, genomes: Genomes) -> Genomes:
+        """Return genomes of the whole space: (n, free genes) -> (n, genes)."""
+        whole = np.empty((len(genomes), len(self.space.genes)), dtype=np.int64, order="F")
+        whole[:, list(self._free)] = genomes
+        for gene, index in self._fixed.items():
+            whole[:, gene] = index
+        return whole
+
+    def encode(self, network: Network) -> Genome:
+        """Return the canonical genome of a network.
+
+        Raises:
+            NotInSpace: naming a block that the space does not have, or a gene that is fixed here.
+        """
+        whole = self.space.encode(network)
+        genome = tuple(whole[gene] for gene in self._free)
+        if self.decode(genome) == network:
+            canonical = self.canonical(self.validate(np.array(genome)))
+            return tuple(int(value) for value in canonical[0])
+        wrong = next(gene for gene, index in self._fixed.items() if whole[gene] != index)
+        gene, index = self.space.genes[wrong], self._fixed[wrong]
+        raise NotInSpace(
+            f"the network has {gene.values[whole[wrong]]!r} for gene {gene.name!r}, which is "
+            f"fixed to {gene.values[index]!r} in {self.spec}"
+        )
+
+    def canonical(self, genomes: Genomes) -> Genomes:
+        """Map genomes of the same network to the same genome, as the whole space does."""
+        return self.space.canonical(self.expand(genomes))[:, list(self._free)]
+
+
+def _plain(gene: Gene) -> bool:
+    """Whether values are told by themselves; an integer is then never taken for a position."""
+    return all(isinstance(value, int | float | str) for value in gene.values)
+
+
+def _index(gene: Gene, value: Any) -> int:
+    if value in gene.values:
+        return gene.values.index(value)
+    numbers = any(isinstance(known, int | float) for known in gene.values)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not numbers and whole and 0 <= value < len(gene):
+        return int(value)
+    raise UsageError(
+        f"gene {gene.name!r} cannot be fixed to {value!r}; its values are "
+        f"{', '.join(map(repr, gene.values))}"
+    )
+
+
+def _with_fixed(blocks: Any, inserted: Mapping[int, Any], *values: Any) -> Blocks | None:
+    given = list(values)
+    for axis, value in sorted(inserted.items()):
+        given.insert(axis, value)
+    found: Blocks | None = blocks(*given)
+    return found
+
+
+def _through(expand: Any, index: Any, genomes: Genomes) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = index(expand(genomes))
+    return found

@@ -1,0 +1,117 @@
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from moga import registry
+from moga.cli.main import app
+from moga.devices.base import Latency
+from moga.errors import MeasurementFailed
+from moga.networks.count import count_macs
+from moga.spaces.cost import CostTable, count_table
+from moga.spaces.moga import MoGASpace
+
+SPACE = "moga(resolution=32, width=0.35, num_classes=10)"
+PROVENANCE = {
+    "method": "measured",
+    "sampling": {"rounds": 30, "trim": 0.123456},
+    "allocator": {},
+    "cores": [1, 2],
+}
+
+
+class Tabulated:
+    """A device whose networks take 1 ns a multiply-add; it cannot measure."""
+
+    name = "fake"
+
+    def latency(self, network):
+        return Latency(count_macs(network) / 1e6)
+
+    def table(self, space, progress):
+        progress.phase("time the blocks", 1)
+        macs = count_table(space, "macs")
+        arrays = tuple(array / 1e6 for array in macs.arrays)
+        return CostTable("latency", "ms", space, arrays, provenance=PROVENANCE)
+
+
+class Measuring(Tabulated):
+    """The same, measured 5 % slower than its table says."""
+
+    def measure(self, networks, progress):
+        return [Latency(1.05 * count_macs(n) / 1e6, spread=0.001, count=30) for n in networks]
+
+
+class Failing(Tabulated):
+    def table(self, space, progress):
+        raise MeasurementFailed("block 3 could not be built")
+
+
+@pytest.fixture
+def use(monkeypatch):
+    def put(device):
+        create = registry.create
+        monkeypatch.setattr(
+            registry,
+            "create",
+            lambda kind, spec, **more: device if kind == "device" else create(kind, spec, **more),
+        )
+
+    return put
+
+
+def invoke(*arguments):
+    words = ["profile", "--space", SPACE, *map(str, arguments)]
+    return CliRunner().invoke(app, words, env={"COLUMNS": "120"})
+
+
+def test_the_table_is_written_and_its_error_measured(use, tmp_path):
+    use(Measuring())
+    path = tmp_path / "table.npz"
+    result = invoke("--output", path, "--networks", 8, "--json")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert shown["table"] == str(path)
+    assert shown["provenance"] == PROVENANCE
+    assert shown["error"]["mape_same_speed"] is None
+    assert shown["error"]["networks"] == 8
+    assert shown["error"]["bias"] == pytest.approx(100 * (1 / 1.05 - 1))
+    assert shown["error"]["spearman"] == pytest.approx(1)
+    assert shown["error"]["drift"] is None
+    space = MoGASpace(resolution=32, width=0.35, num_classes=10)
+    genomes = np.zeros((1, 14), dtype=np.int64)
+    expected = count_macs(space.decode(genomes[0])) / 1e6
+    assert CostTable.load(path, space)(genomes) == pytest.approx([expected])
+    assert "time the blocks" in result.stderr
+
+
+def test_people_read_a_table(use, tmp_path):
+    use(Measuring())
+    shown = invoke("--output", tmp_path / "t.npz", "--networks", 5).stdout
+    assert "MAPE 4.8 %" in shown
+    assert "t.npz" in shown
+    for text in ("measured", "rounds 30, trim 0.1235", "allocator      none", "1, 2"):
+        assert text in shown
+
+
+def test_a_device_that_cannot_measure_says_so(use, tmp_path, monkeypatch):
+    use(Tabulated())
+    monkeypatch.chdir(tmp_path)
+    result = invoke()
+    assert result.exit_code == 0, result.output
+    assert "not measured" in result.stdout
+    assert (tmp_path / "latency-moga-fake.npz").exists()
+
+
+def test_a_failed_measurement_exits_with_1(use):
+    use(Failing())
+    result = invoke()
+    assert result.exit_code == 1
+    assert "failed: block 3 could not be built" in result.stderr
+
+
+def test_an_unknown_space_exits_with_2():
+    result = CliRunner().invoke(app, ["profile", "--space", "mogga"])
+    assert result.exit_code == 2
+    assert "Did you mean 'moga'" in result.stderr

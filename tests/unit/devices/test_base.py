@@ -1,0 +1,51 @@
+import math
+
+import pytest
+
+from moga.devices.base import PROVENANCES, Device, Latency, Measures, noise_grid
+from moga.devices.catalog import CATALOG
+from moga.testing.devices import FakeDevice
+
+
+def test_latency_says_what_it_is():
+    latency = Latency(4.2, 0.1, 30, "measured")
+    assert latency.unit == "ms a batch"
+    assert str(latency) == "4.2 ± 0.1 ms (measured)"
+    assert str(Latency(4.2, provenance="table")) == "4.2 ms (table)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ms": math.nan}, "a latency is nan ms; expected a finite number"),
+        ({"ms": -1.0}, "a latency is -1.0 ms"),
+        ({"ms": 1.0, "spread": math.inf}, "spread is inf; expected 0 or more, or None"),
+        ({"ms": 1.0, "count": -1}, "count -1 and batch 1; expected 0 or more"),
+        ({"ms": 1.0, "batch": 0}, "count 0 and batch 0"),
+        ({"ms": 1.0, "provenance": "guessed"}, f"one of {', '.join(PROVENANCES)}"),
+    ],
+)
+def test_impossible_latencies_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Latency(**arguments)
+
+
+def test_a_table_device_does_not_measure():
+    assert isinstance(FakeDevice(), Device)
+    assert isinstance(FakeDevice(), Measures)
+    assert isinstance(CATALOG["pixel3"](), Device)
+    assert not isinstance(CATALOG["pixel3"](), Measures)
+
+
+@pytest.mark.parametrize(
+    ("step", "grid"),
+    [(0.0, 0.0), (1.0, 1.0), (1.3, 1.0), (1.5, 2.0), (3.3, 5.0), (8.0, 10.0), (0.00012, 0.0001)],
+)
+def test_noise_grid_is_1_2_or_5(step, grid):
+    assert noise_grid(step) == pytest.approx(grid, rel=1e-12)
+
+
+@pytest.mark.parametrize("step", [-0.1, math.nan, math.inf])
+def test_noise_grid_refuses_what_is_no_noise(step):
+    with pytest.raises(ValueError, match="expected a finite number, 0 or more"):
+        noise_grid(step)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from moga.devices.base import Device, Measures
+from moga.devices.host import HostDevice, cpu
+from moga.devices.profile import Sampling
+from moga.errors import UsageError
+from moga.registry import create
+from moga.spaces.moga import MoGASpace
+from moga.testing.devices import FakeEngine
+
+QUICK = Sampling(rounds=4, seconds=0, warmups=1)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOGA_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_it_keeps_values_by_fingerprint(cache):
+    space, engine = MoGASpace(32, 0.35, 10), FakeEngine()
+    device = HostDevice("fake", engine, sampling=QUICK)
+    assert isinstance(device, Device)
+    assert isinstance(device, Measures)
+    table = device.table(space)
+    assert [path.parent.name for path in cache.rglob("values.json")] == [device.fingerprint]
+    second = FakeEngine()
+    again = HostDevice("fake", second, sampling=QUICK).table(space)
+    assert second.prepared == []
+    assert again.digest == table.digest
+    other = HostDevice("fake", FakeEngine(batch=2), sampling=QUICK)
+    assert other.fingerprint != device.fingerprint
+    refreshed = FakeEngine()
+    HostDevice("fake", refreshed, sampling=QUICK, refresh=True).table(space)
+    assert len(refreshed.prepared) == 132
+
+
+def test_it_measures_whole_networks():
+    network = MoGASpace(32, 0.35, 10).decode([3] * 14)
+    engine = FakeEngine(overhead=0.1)
+    latency = HostDevice("fake", engine, sampling=QUICK).latency(network)
+    assert latency.ms == pytest.approx(engine.true_ms(network))
+    assert latency.count == 4
+
+
+def test_cpu_is_this_machine_with_one_thread_and_batch_one():
+    device = create("device", "cpu")
+    settings = device.engine.settings
+    assert device.name == "cpu"
+    assert (settings["threads"], settings["batch"], settings["precision"]) == (1, 1, "fp32")
+    assert create("device", "cpu(threads=2, batch=4)").name == "cpu(batch=4, threads=2)"
+
+
+def test_cpu_really_measures():
+    space = MoGASpace(16, 0.1, 10)
+    device = cpu(seconds=0, rounds=2)
+    latencies = device.measure([space.decode([0] * 14), space.decode([11] * 14)])
+    assert all(latency.ms > 0 and latency.count == 2 for latency in latencies)
+    table = device.table(space)
+    assert np.isfinite(table(np.array([[0] * 14]))).all()
+    assert table(np.array([[0] * 14]))[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seconds": float("nan")}, "seconds is nan; give 0 or more"),
+        ({"rounds": 1}, "sampling: rounds is 1"),
+        ({"threads": 0}, "threads is 0; give an integer of 1 or more"),
+        ({"batch": 1.5}, "batch is 1.5; give an integer"),
+    ],
+)
+def test_cpu_refuses_impossible_settings(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        cpu(**arguments)

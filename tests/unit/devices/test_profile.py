@@ -1,0 +1,299 @@
+import dataclasses
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from moga.contracts import Silent
+from moga.devices.base import Latency
+from moga.devices.catalog import CATALOG
+from moga.devices.profile import (
+    Sampling,
+    TableError,
+    anchor_networks,
+    measure,
+    profile_space,
+    steady,
+    sum_blocks,
+    table_error,
+    time_rounds,
+    trimmed_mean,
+    unique_blocks,
+)
+from moga.devices.store import ValueStore
+from moga.errors import MeasurementFailed, UsageError
+from moga.network import Block, Network
+from moga.spaces.base import sample_uniform
+from moga.spaces.cost import CostTable, count_table
+from moga.spaces.moga import MoGASpace
+from moga.spaces.nasbench201 import NASBench201
+from moga.testing.devices import FakeDevice, FakeEngine, block_ms
+
+QUICK = Sampling(rounds=6, seconds=0, warmups=1)
+
+
+@pytest.fixture(scope="module")
+def space():
+    return MoGASpace(resolution=32, width=0.35, num_classes=10)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ValueStore(tmp_path / "values.json", {})
+
+
+def profile(space, engine, store, rng, **settings):
+    settings = {"sampling": QUICK, **settings}
+    return profile_space(space, engine, device="fake", store=store, rng=rng, **settings)
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.texts, self.phases, self.done = [], [], []
+
+    def phase(self, name, total=None, unit=""):
+        self.phases.append((name, total))
+
+    def advance(self, done, **values):
+        self.done.append(done)
+
+    def note(self, text):
+        self.texts.append(text)
+
+
+def test_unique_blocks_are_those_of_all_networks(space, rng):
+    blocks = unique_blocks(space)
+    assert len(blocks) == len(set(blocks)) == 126  # 14 x 12 + 6, less what layers share
+    for genome in sample_uniform(space.sizes, 20, rng):
+        assert set(space.decode(genome)) <= set(blocks)
+
+
+def test_a_space_of_too_many_blocks_is_refused():
+    with pytest.raises(UsageError, match="more than 5000 distinct blocks, too many to time"):
+        unique_blocks(NASBench201())
+
+
+def test_anchors_are_distinct_and_always_the_same(space):
+    assert len(set(anchor_networks(space, 6))) == 6
+    assert anchor_networks(space, 6) == anchor_networks(MoGASpace(32, 0.35, 10), 6)
+    assert anchor_networks(space, 3) == anchor_networks(space, 6)[:3]
+
+
+def test_each_round_visits_everything_once_in_a_new_order(space, rng):
+    engine, sampling = FakeEngine(), Sampling(rounds=5, seconds=0, warmups=2)
+    blocks = unique_blocks(space)[:9]
+    notes = Notes()
+    times = time_rounds(engine, blocks, sampling, rng=rng, progress=notes, phase="time")
+    visits = engine.visits
+    rounds = [tuple(visits[start : start + 9]) for start in range(0, len(visits), 9)]
+    assert len(rounds) == 2 + 5
+    assert all(Counter(one) == Counter(blocks) for one in rounds)
+    assert len(set(rounds[2:])) == 5
+    assert times.shape == (5, 9)
+    np.testing.assert_array_equal(times, [[block_ms(block) for block in blocks]] * 5)
+    assert notes.phases == [("time: build and warm up", 9), ("time", 5)]
+    assert notes.done == [*range(1, 10), *range(1, 6)]
+    assert not engine.inside
+
+
+def test_rounds_fill_the_seconds_up_to_the_most(space, rng):
+    sampling = Sampling(rounds=2, seconds=1000, most=11)
+    block = unique_blocks(space)[:1]
+    times = time_rounds(FakeEngine(), block, sampling, rng=rng, progress=Silent(), phase="time")
+    assert times.shape == (11, 1)
+
+
+def test_trimmed_mean_leaves_a_tenth_out_at_either_end():
+    times = np.array([[-1e9, *[5.0] * 4, *[7.0] * 4, 1e9]]).T
+    mean, error = trimmed_mean(times, 0.1)
+    assert mean == [6.0]
+    deviation = math.sqrt(10 / 9)  # winsorised: five times 5, five times 7
+    assert error[0] == pytest.approx(deviation / (0.8 * math.sqrt(10)))
+    assert trimmed_mean(times, 0)[0] != mean
+
+
+def test_standard_error_of_the_trimmed_mean_is_right(rng):
+    means, errors = trimmed_mean(rng.normal(10, 1, (40, 4000)), 0.1)
+    assert errors.mean() == pytest.approx(means.std(), rel=0.05)
+
+
+def test_steady_takes_a_changing_speed_out(rng):
+    true = rng.uniform(1, 5, 20)
+    speed = np.where(np.arange(60) % 4 == 0, 1.0, 1.7)[:, None]
+    calm, found = steady(true * speed)
+    np.testing.assert_allclose(calm, np.broadcast_to(true * np.quantile(speed, 0.25), (60, 20)))
+    assert found.max() / found.min() == pytest.approx(1.7)
+
+
+def test_steady_keeps_the_noise_of_few_columns(rng):
+    times = rng.normal(10, 1, (50, 2))
+    calm, speed = steady(times)
+    ratio = calm / times
+    assert np.ptp(ratio) < 1e-12
+    expected = np.quantile(speed, 0.25) / trimmed_mean(speed[:, None])[0][0]
+    assert ratio[0, 0] == pytest.approx(expected)
+
+
+def test_measure_gives_known_times_in_order(space, rng):
+    engine = FakeEngine(overhead=0.5, batch=4)
+    networks = anchor_networks(space, 3)
+    latencies = measure(engine, networks, QUICK, rng, Silent())
+    assert [latency.ms for latency in latencies] == pytest.approx(
+        [engine.true_ms(network) for network in networks]
+    )
+    assert {(latency.count, latency.provenance, latency.batch) for latency in latencies} == {
+        (6, "measured", 4)
+    }
+    assert measure(engine, [], QUICK, rng, Silent()) == []
+
+
+def test_a_machine_that_slows_down_is_noticed(space, rng):
+    networks, notes = anchor_networks(space, 2), Notes()
+    steady_engine = FakeEngine()
+    measure(steady_engine, networks, QUICK, rng, notes)
+    assert notes.texts == []
+    slowing = FakeEngine(speed=lambda run: 1.0 if run < 8 else 1.5)
+    measure(slowing, networks, QUICK, rng, notes)
+    assert "second half of the rounds took +50 %" in notes.texts[0]
+
+
+def test_the_table_is_the_sum_of_the_blocks(space, store, rng):
+    engine = FakeEngine()
+    table = profile(space, engine, store, rng)
+    genomes = sample_uniform(space.sizes, 50, rng)
+    true = [engine.true_ms(space.decode(genome)) for genome in genomes]
+    np.testing.assert_allclose(table(genomes), true, rtol=1e-12)
+    assert (table.metric, table.unit) == ("latency", "ms")
+    assert table.constant == pytest.approx(0, abs=1e-9)
+    assert table.provenance["method"] == "measured"
+    assert table.provenance["settings"] == dict(engine.settings)
+    assert table.provenance["blocks"] == 126
+    assert table.provenance["rounds"] == 6
+    path = store.path.with_name("table.npz")
+    table.save(path)
+    loaded = CostTable.load(path, space)
+    assert (loaded.digest, loaded.provenance) == (table.digest, table.provenance)
+
+
+def test_what_networks_take_besides_becomes_the_constant(space, store, rng):
+    table = profile(space, FakeEngine(overhead=0.25), store, rng)
+    assert table.constant == pytest.approx(0.25)
+    assert table.provenance["constant_spread_ms"] == pytest.approx(0, abs=1e-9)
+
+
+def test_spread_and_grid_follow_the_noise(space, store, rng):
+    noise = np.random.default_rng(0)
+    engine = FakeEngine(speed=lambda run: 1 + 0.1 * noise.standard_normal())
+    table = profile(space, engine, store, rng)
+    error = np.median(table.standard_error(sample_uniform(space.sizes, 500, rng)))
+    assert error > 0
+    assert f"{table.grid:e}"[0] in "125"
+    assert 0.6 < table.grid / error < 1.6
+
+
+def test_stored_values_are_reused_by_another_space(space, store, rng):
+    notes = Notes()
+    profile(space, FakeEngine(), store, rng)
+    same = FakeEngine()
+    again = profile(space, same, store, rng, progress=notes)
+    assert same.prepared == []
+    assert again.provenance["blocks_reused"] == 126
+    assert again.provenance["drift"] is None
+    assert notes.texts == ["126 of 126 blocks were timed before on this machine; reused."]
+    more_classes, other = MoGASpace(32, 0.35, 20), FakeEngine()
+    profile(more_classes, other, store, rng)
+    timed = [subject for subject in other.prepared if isinstance(subject, Block)]
+    assert [block.operation for block in timed] == ["linear"]
+    assert sum(isinstance(subject, Network) for subject in other.prepared) == 6
+
+
+def test_refresh_and_more_rounds_time_again(space, store, rng):
+    profile(space, FakeEngine(), store, rng)
+    refreshed, longer = FakeEngine(), FakeEngine()
+    profile(space, refreshed, store, rng, refresh=True)
+    profile(space, longer, store, rng, sampling=dataclasses.replace(QUICK, rounds=7))
+    assert len(refreshed.prepared) == len(longer.prepared) == 126 + 6
+
+
+def test_a_block_that_cannot_run_fails_the_profile(space, store, rng):
+    engine = FakeEngine(broken=lambda subject: isinstance(subject, Block) and subject.kernel == 7)
+    with pytest.raises(MeasurementFailed, match="the fake engine cannot run"):
+        profile(space, engine, store, rng)
+    assert not engine.inside
+    assert not store.path.exists()
+
+
+def test_sum_blocks_adds_errors_in_squares(space):
+    values = {block: Latency(1.0, 0.1, 5) for block in unique_blocks(space)}
+    arrays, spread = sum_blocks(space, values)
+    assert [float(array.ravel()[0]) for array in arrays] == [2.0, *[1.0] * 14, 4.0]
+    assert float(spread[0]) == pytest.approx(0.1 * math.sqrt(2))
+    assert float(spread[-1]) == pytest.approx(0.2)
+
+
+def test_table_error_of_an_exact_table_is_nothing(space, rng):
+    device = FakeDevice()
+    error = table_error(device.table(space), device, networks=10, rng=rng)
+    assert error.networks == 10
+    assert error.mape == pytest.approx(0, abs=1e-9)
+    assert error.rmse_ms == pytest.approx(0, abs=1e-9)
+    assert error.spearman == pytest.approx(1)
+    assert error.drift is None
+    assert error.mape_same_speed is None
+
+
+def test_table_error_tells_a_slower_machine_from_a_wrong_table(space, store, rng):
+    table = profile(space, FakeEngine(), store, rng)
+    slower = FakeDevice(ms=lambda block: 1.25 * block_ms(block))
+    error = table_error(table, slower, networks=5, rng=rng)
+    assert error.bias == pytest.approx(-20)
+    assert error.drift == pytest.approx(0.25)
+    assert error.mape_same_speed == pytest.approx(0, abs=1e-9)
+    assert "MAPE 20.0 %, bias -20.0 %" in str(error)
+    assert "takes +25.0 % since the table was built; without that, MAPE 0.0 %" in str(error)
+
+
+def test_table_error_by_hand():
+    error = TableError(
+        np.array([1.1, 1.8, 3.0]), np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.1, 0.0])
+    )
+    assert error.mape == pytest.approx(20 / 3)
+    assert error.bias == pytest.approx(0, abs=1e-9)
+    assert error.rmse_ms == pytest.approx(math.sqrt(0.05 / 3))
+    assert error.noise == pytest.approx(5)
+    tied = TableError(np.array([1.0, 1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0, 3.0]), np.zeros(4))
+    assert tied.spearman == pytest.approx(3.5 / math.sqrt(4.5 * 5))  # ranks 1.5 1.5 3 4, 2 1 4 3
+    assert math.isnan(TableError(np.ones(3), np.arange(1.0, 4), np.zeros(3)).spearman)
+
+
+def test_table_error_refuses_what_it_cannot_compare(space, rng):
+    nas = NASBench201()
+    pixel3 = CATALOG["pixel3"]()
+    with pytest.raises(UsageError, match="'pixel3' is known by a table alone and cannot measure"):
+        table_error(pixel3.table(nas), pixel3, rng=rng)
+    with pytest.raises(UsageError, match="expected a table of latency, got one of macs"):
+        table_error(count_table(space, "macs"), FakeDevice(), rng=rng)
+    with pytest.raises(UsageError, match="networks is 1; give 2 or more"):
+        table_error(FakeDevice().table(space), FakeDevice(), networks=1, rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rounds", 1),
+        ("seconds", -1.0),
+        ("most", 29),
+        ("warmups", 0),
+        ("trim", 0.5),
+        ("anchors", 1),
+    ],
+)
+def test_sampling_names_the_number_out_of_range(field, value):
+    with pytest.raises(UsageError, match=f"sampling: {field} is {value}; allowed"):
+        Sampling(**{field: value})
