@@ -14,6 +14,7 @@ from moga._version import __version__
 if TYPE_CHECKING:
     from moga.contracts import Bounded, Failed, Measured, Objective, Outcome
     from moga.network import Block, Network
+    from moga.networks.zoo import create_model
     from moga.result import Result
     from moga.search import Search
     from moga.spaces.base import Space
@@ -30,6 +31,7 @@ __all__ = [
     "Search",
     "Space",
     "__version__",
+    "create_model",
 ]
 
 _HOMES: Final = {
@@ -37,6 +39,7 @@ _HOMES: Final = {
     "Result": "moga.result",
     "Network": "moga.network",
     "Block": "moga.network",
+    "create_model": "moga.networks.zoo",
     "Space": "moga.spaces.base",
     "Objective": "moga.contracts",
     "Outcome": "moga.contracts",

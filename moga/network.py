@@ -141,14 +141,9 @@ class Block:
         return InvalidBlock(f"block {self.operation!r}: {field} is {got!r}, allowed: {allowed}")
 
     def _check_types(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
-                raise self._refuse(field.name, "an integer")
-            if field.type is str and not isinstance(value, str):
-                raise self._refuse(field.name, "a text")
-            if field.type is bool and not isinstance(value, bool):
-                raise self._refuse(field.name, "True or False")
+        for name, expected, allowed in _TYPES:
+            if type(getattr(self, name)) is not expected:  # so that True is no integer
+                raise self._refuse(name, allowed)
         if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, int | float | None):
             raise self._refuse("norm_eps", "a number or None")
         if not isinstance(self.edges, tuple):
@@ -275,6 +270,15 @@ class Block:
             raise FormatError(f"a block lacks the fields {missing}")
         edges = values.get("edges", ())
         return cls(**{**values, "edges": tuple(edges) if isinstance(edges, list) else edges})
+
+
+_TYPE_NAMES: Final = {int: "an integer", str: "a text", bool: "True or False"}
+_TYPES: Final = tuple(
+    (field.name, field.type, _TYPE_NAMES[field.type])
+    for field in dataclasses.fields(Block)
+    if isinstance(field.type, type) and field.type in _TYPE_NAMES
+)
+"""Checked at every birth of a block, so listed once."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -262,6 +262,7 @@ def _row(entry: Published) -> dict[str, Any]:
     return {
         "name": entry.name,
         "title": entry.title,
+        "family": entry.family,
         "space": entry.space,
         "resolution": entry.resolution,
         "params": params,

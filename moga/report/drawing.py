@@ -37,12 +37,21 @@ _NAMES: Final = {
     "conv": "conv",
     "dsconv": "separable",
     "mbconv": "mbconv",
+    "fused_mbconv": "fused mbconv",
+    "xx": "XX",
+    "bl": "BL",
+    "dw": "DW",
+    "space_to_batch": "space to batch",
+    "batch_to_space": "batch to space",
     "cell201": "cell",
     "residual201": "reduction",
     "norm_act": "norm",
     "pool": "average pool",
     "linear": "linear",
 }
+
+_EXPANDS: Final = ("mbconv", "fused_mbconv", "xx", "bl", "dw")
+_WITH_KERNEL: Final = ("conv", "dsconv", *_EXPANDS)
 
 
 def _expansion(block: Block) -> float:
@@ -59,7 +68,7 @@ def describe(block: Block) -> str:
         'conv 3x3, 16 channels'
     """
     parts = [_NAMES[block.operation]]
-    if block.operation in ("conv", "dsconv", "mbconv"):
+    if block.operation in _WITH_KERNEL:
         parts[0] += f" {block.kernel}x{block.kernel}"
     if block.hidden_channels:
         parts.append(f"expansion {_expansion(block):g}")
@@ -130,7 +139,7 @@ def _size_text(size: tuple[int, int]) -> str:
 def _bar(block: Block, middle: float, widest: float) -> str:
     height = _height(block.kernel)
     width = max(4.0, min(1.0, _expansion(block) / widest) * _BAR)
-    if block.operation not in ("conv", "dsconv", "mbconv", "linear", "residual201"):
+    if block.operation not in (*_WITH_KERNEL, "linear", "residual201"):
         return _outline(middle, width)
     colour = _COLOURS.get(block.kernel, "--k7")
     bar = (
@@ -165,15 +174,17 @@ def _cell(block: Block, middle: float) -> str:
 
 
 def _short(block: Block, times: int) -> str:
-    if block.operation == "mbconv":
-        text = f"{block.kernel}{TIMES}{block.kernel} e{_expansion(block):.3g}"
+    if block.operation in _EXPANDS:
+        kind = "" if block.operation == "mbconv" else f"{_NAMES[block.operation]} "
+        text = f"{kind}{block.kernel}{TIMES}{block.kernel} e{_expansion(block):.3g}"
         text += " SE" if block.se_channels else ""
     elif block.operation in ("conv", "dsconv"):
         text = f"{_NAMES[block.operation]} {block.kernel}{TIMES}{block.kernel}"
     else:
         text = _NAMES[block.operation]
     many = f"{times} {TIMES} " if times > 1 else ""
-    stride = " ↓" if block.stride > 1 else ""
+    shrinks = block.stride > 1 and block.operation != "batch_to_space"
+    stride = " ↓" if shrinks else ""
     return f"{many}{text} · {block.out_channels}{stride}"
 
 
@@ -203,7 +214,7 @@ def legend(networks: Iterable[Network]) -> str:
 
 
 def _kernels(blocks: Iterable[Block]) -> set[int]:
-    return {block.kernel for block in blocks if block.operation in ("conv", "dsconv", "mbconv")}
+    return {block.kernel for block in blocks if block.operation in _WITH_KERNEL}
 
 
 def _kernel_item(kernel: int) -> tuple[str, str]:

@@ -32,7 +32,7 @@ _VERSION: Final = 1
 _CHUNK: Final = 1 << 13
 _GROUP: Final = 1 << 11
 """Entries of slots that are added up beforehand: few enough for the processor's first cache."""
-_CACHED_FROM: Final = 50_000
+_CACHED_FROM: Final = 10_000
 _CHECKED: Final = 20
 _UNREADABLE: Final = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
@@ -192,7 +192,7 @@ def count_table(
         space: any space.
         metric: "params" or "macs", or a name of your own with a `counter`.
         counter: block -> integer; default: `networks.count.COUNTERS[metric]`.
-        cached: whether to use the cache; None: where the space has 50,000 entries or more. Never
+        cached: whether to use the cache; None: where the space has 10,000 entries or more. Never
             with a counter of your own.
     """
     if cached is None:
@@ -219,18 +219,24 @@ def _count(space: Space, counters: Mapping[str, Callable[[Block], int]]) -> dict
     counts: dict[Block, NDArray[np.int64]] = {}
     stacks = []
     for slot in space.slots:
-        stack = np.full((len(counters), *slot.shape), np.nan)
+        stack = np.full((*slot.shape, len(counters)), np.nan)
         for index, blocks in slot_blocks(slot):
             total = np.zeros(len(counters), dtype=np.int64)
             for block, times in blocks:
                 if block not in counts:
                     counts[block] = np.array([counter(block) for counter in counters.values()])
                 total += times * counts[block]
-            stack[(slice(None), *index)] = total
+            stack[index] = total
         stacks.append(stack)
     provenance = {"method": "counted"}
     return {
-        metric: CostTable(metric, "", space, tuple(s[row] for s in stacks), provenance=provenance)
+        metric: CostTable(
+            metric,
+            "",
+            space,
+            tuple(s[..., row].copy() for s in stacks),
+            provenance=provenance,
+        )
         for row, metric in enumerate(counters)
     }
 

@@ -1,9 +1,9 @@
 """GENet's space: the perturbations of a MasterNet of super-blocks.
 
-Lin et al. 2020, "Neural Architecture Design for GPU-Efficient Networks" (arXiv 2006.14090), sections
-4.1, 4.2 and 5, Tables 1 and 6. A super-block repeats one kind of block (XX: two full convolutions,
-BL: a bottleneck around a full one, DW: an inverted bottleneck around a depthwise one); its first
-block takes the stride and the change of width.
+Lin et al. 2020, "Neural Architecture Design for GPU-Efficient Networks" (arXiv 2006.14090),
+sections 4.1, 4.2 and 5, Tables 1 and 6. A super-block repeats one kind of block (XX: two full
+convolutions, BL: a bottleneck around a full one, DW: an inverted bottleneck around a depthwise
+one); its first block takes the stride and the change of width.
 
 The paper gives ranges but no steps. Taken here: widths are the multiples of 16 channels (of 8 where
 the MasterNet has fewer than 64) from half to twice the MasterNet's, depths the MasterNet's -2 to +2
@@ -15,11 +15,14 @@ of Net1's, so it lies outside, GENet-normal and -large lie inside.
 from collections.abc import Mapping
 from functools import cached_property, lru_cache, partial
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from moga.contracts import Gene, Genome
+import numpy as np
+
+from moga.contracts import Gene, Genome, Genomes
 from moga.errors import UnknownName, UsageError
 from moga.network import Block
+from moga.networks.zoo import published
 from moga.spaces.base import Blocks, Slot, Space
 
 __all__ = ["MASTERS", "RESOLUTIONS", "GENetSpace"]
@@ -28,45 +31,11 @@ RESOLUTIONS: Final = (192, 224, 256)
 """Sides of the input image in pixels."""
 
 
-class _Master(NamedTuple):
-    types: str
-    depths: tuple[int, ...]
-    channels: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-_LATE = (2, 2, 2, 2, 2, 1)  # stride lists of Nets 2, 5, 8, 10, 15 by analogy: the source lacks one
-_EARLY = (2, 2, 2, 2, 1, 2)
-_FIVE = (2, 2, 2, 2, 2)
-MASTERS: Final[Mapping[str, _Master]] = {
-    "net1": _Master("xx xx bl dw dw", (1, 4, 8, 4, 2), (32, 64, 96, 512, 320, 320, 1280), _LATE),
-    "net2": _Master("xx xx dw dw dw", (1, 4, 8, 4, 2), (32, 48, 64, 160, 320, 320, 1280), _LATE),
-    "net3": _Master("xx xx dw dw", (1, 4, 8, 6), (32, 48, 64, 160, 320, 1280), _FIVE),
-    "net4": _Master("xx bl bl dw", (1, 4, 8, 6), (32, 64, 256, 512, 320, 1280), _FIVE),
-    "net5": _Master("xx bl dw dw dw", (1, 4, 8, 4, 2), (32, 32, 256, 144, 288, 288, 1280), _LATE),
-    "net6": _Master("xx xx bl dw", (1, 4, 8, 6), (32, 64, 96, 512, 320, 1280), _FIVE),
-    "net7": _Master("xx bl dw dw", (1, 4, 8, 6), (32, 32, 256, 144, 288, 1280), _FIVE),
-    "net8": _Master("dw dw dw dw dw", (1, 4, 8, 4, 2), (32, 24, 64, 128, 256, 256, 1280), _LATE),
-    "net9": _Master("xx xx dw dw dw", (1, 4, 4, 4, 4), (32, 48, 64, 160, 160, 320, 1280), _EARLY),
-    "net10": _Master("dw dw dw dw", (1, 4, 8, 6), (32, 24, 64, 128, 256, 1280), _FIVE),
-    "net11": _Master("xx xx dw dw dw", (1, 4, 6, 2, 4), (32, 48, 64, 160, 160, 320, 1280), _EARLY),
-    "net12": _Master("xx xx bl bl dw", (1, 4, 6, 2, 4), (32, 64, 96, 512, 512, 320, 1280), _EARLY),
-    "net13": _Master("xx xx bl bl dw", (1, 4, 4, 4, 4), (32, 64, 96, 512, 512, 320, 1280), _EARLY),
-    "net14": _Master("xx bl dw dw dw", (1, 4, 6, 2, 4), (32, 32, 256, 144, 144, 288, 1280), _EARLY),
-    "net15": _Master("xx xx bl bl bl", (1, 4, 8, 4, 2), (32, 64, 96, 512, 1024, 1024, 1280), _LATE),
-    "net16": _Master("dw dw dw dw dw", (1, 4, 6, 2, 4), (32, 24, 64, 128, 128, 256, 1280), _EARLY),
-    "net17": _Master("xx bl bl bl", (1, 4, 8, 6), (32, 64, 256, 512, 1024, 1280), _FIVE),
-    "net18": _Master("xx xx bl bl bl", (1, 4, 6, 2, 4), (32, 64, 96, 512, 512, 1024, 1280), _EARLY),
-    "net19": _Master("xx xx bl bl", (1, 4, 8, 6), (32, 64, 96, 512, 1024, 1280), _FIVE),
-    "net20": _Master("xx xx bl bl bl", (1, 4, 4, 4, 4), (32, 64, 96, 512, 512, 1024, 1280), _EARLY),
-}
-"""The 20 manual networks of Table 6: types and depths of the super-blocks, channels from the stem to
-the last convolution, and strides of the stem and the super-blocks."""
+MASTERS: Final = tuple(f"net{number}" for number in range(1, 21))
+"""The 20 manual networks of Table 6."""
 
 _RATIOS: Final = {"xx": (1.0,), "bl": (0.25, 0.5), "dw": (3.0, 6.0, 9.0)}
-_MASTER_RATIO: Final = {"xx": 1.0, "bl": 0.25, "dw": 6.0}
 _KERNELS: Final = (3, 5)
-_MASTER_KERNEL: Final = 5
 _EPS: Final = 1e-5
 
 
@@ -77,7 +46,7 @@ class GENetSpace(Space):
     ``depth``. The ratio is inner width / *output* width, of DW as of BL.
 
     Args:
-        master: the MasterNet, a key of `MASTERS`; the paper's is Net1.
+        master: the MasterNet, one of `MASTERS`; the paper's is Net1.
         types: "master" keeps the type of each super-block; "all" lets each be any (section 4.2
             perturbs the type as well, the published networks keep Net1's).
         resolution: side of the (square) input image in pixels; None: a gene over `RESOLUTIONS`, the
@@ -125,31 +94,31 @@ class GENetSpace(Space):
         }
 
     @cached_property
-    def _kinds(self) -> list[str]:
-        return MASTERS[self.master].types.split()
+    def _rows(self) -> list[dict[str, Any]]:
+        """The MasterNet's super-blocks with stem and last convolution, as published."""
+        return list(published(f"genet_{self.master}").architecture["superblocks"])
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """Resolution, the stem's width, three genes a super-block, and the head's width."""
-        net = MASTERS[self.master]
+        stem, *rows, head = self._rows
         resolutions = RESOLUTIONS if self.resolution is None else (self.resolution,)
         genes = [
             Gene("resolution", "resolution", "ordinal", resolutions),
-            Gene("stem.width", "stem", "ordinal", _widths(net.channels[0])),
+            Gene("stem.width", "stem", "ordinal", _widths(stem["out"])),
         ]
-        for number, kind in enumerate(self._kinds):
-            group = f"sb{number + 1}"
-            kinds = (kind,) if self.types == "master" else tuple(_RATIOS)
+        for number, row in enumerate(rows):
+            group, depth = f"sb{number + 1}", row["repeats"]
+            kinds = (row["type"],) if self.types == "master" else tuple(_RATIOS)
             blocks = tuple((t, k, r) for t in kinds for k in _KERNELS for r in _RATIOS[t])
-            factors = (len(_KERNELS), len(_RATIOS[kind])) if self.types == "master" else ()
-            depth = net.depths[number]
+            factors = (len(_KERNELS), len(_RATIOS[row["type"]])) if len(kinds) == 1 else ()
             depths = tuple(range(max(1, depth - 2), depth + 3))
             genes += [
                 Gene(f"{group}.block", group, "categorical", blocks, factors),
-                Gene(f"{group}.width", group, "ordinal", _widths(net.channels[number + 1])),
+                Gene(f"{group}.width", group, "ordinal", _widths(row["out"])),
                 Gene(f"{group}.depth", group, "ordinal", depths),
             ]
-        return (*genes, Gene("head.width", "head", "ordinal", _widths(net.channels[-1])))
+        return (*genes, Gene("head.width", "head", "ordinal", _widths(head["out"])))
 
     @property
     def reference(self) -> Genome:
@@ -157,21 +126,20 @@ class GENetSpace(Space):
 
         The paper does not say at which resolution the manual networks run.
         """
-        net = MASTERS[self.master]
-        values: list[Any] = [net.channels[0]]
-        for number, kind in enumerate(self._kinds):
-            block = (kind, _MASTER_KERNEL, _MASTER_RATIO[kind])
-            values += [block, net.channels[number + 1], net.depths[number]]
-        values.append(net.channels[-1])
-        found = (gene.values.index(v) for gene, v in zip(self.genes[1:], values, strict=True))
+        stem, *rows, head = self._rows
+        values: list[Any] = [stem["out"]]
+        for row in rows:
+            values += [(row["type"], row["kernel"], row["ratio"]), row["out"], row["repeats"]]
+        pairs = zip(self.genes[1:], [*values, head["out"]], strict=True)
+        found = (gene.values.index(value) for gene, value in pairs)
         return ((len(self.genes[0]) - 1) // 2, *found)
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """The stem, two slots a super-block (its first block, and the others), and the head."""
-        strides = MASTERS[self.master].strides
+        strides = [row["stride"] for row in self._rows[:-1]]
         slots = [self._slot("stem", ("resolution", "stem.width"), partial(_stem, strides[0]))]
-        groups = ["stem", *(f"sb{number + 1}" for number in range(len(self._kinds)))]
+        groups = ["stem", *(f"sb{number}" for number in range(1, len(strides)))]
         shrink = strides[0]
         for (before, group), stride in zip(pairwise(groups), strides[1:], strict=True):
             read = ("resolution", f"{group}.block", f"{group}.width")
@@ -183,6 +151,32 @@ class GENetSpace(Space):
         read = ("resolution", f"{groups[-1]}.width", "head.width")
         head = partial(_head, shrink=shrink, num_classes=self.num_classes)
         return (*slots, self._slot("head", read, head))
+
+    def canonical(self, genomes: Genomes) -> Genomes:
+        """Give an earlier super-block as many layers as it may have: (n, genes) -> (n, genes).
+
+        Where a super-block of stride 1 repeats the blocks of the one before it, only the sum of
+        their depths counts: GENet-large's depths 5 and 4 are the same network as 6 and 3.
+        """
+        genomes = np.array(genomes, dtype=np.int64)
+        for number, row in enumerate(self._rows[2:-1], start=2):
+            if row["stride"] == 1:
+                self._merge(genomes, f"sb{number - 1}", f"sb{number}")
+        return genomes
+
+    def _merge(self, genomes: Genomes, before: str, here: str) -> None:
+        names = [gene.name for gene in self.genes]
+        alike = np.ones(len(genomes), dtype=bool)
+        for part in ("block", "width"):
+            one, two = (names.index(f"{group}.{part}") for group in (before, here))
+            places = {value: index for index, value in enumerate(self.genes[one].values)}
+            same = np.array([places.get(value, -1) for value in self.genes[two].values])
+            alike &= same[genomes[:, two]] == genomes[:, one]
+        one, two = (names.index(f"{group}.depth") for group in (before, here))
+        room = len(self.genes[one]) - 1 - genomes[:, one]
+        moved = np.where(alike, np.minimum(room, genomes[:, two]), 0)
+        genomes[:, one] += moved
+        genomes[:, two] -= moved
 
     def _slot(self, name: str, genes: tuple[str, ...], blocks: Any) -> Slot:
         names = [gene.name for gene in self.genes]

@@ -19,6 +19,7 @@ import numpy as np
 from moga.contracts import Gene, Genomes
 from moga.errors import UsageError
 from moga.network import Block
+from moga.networks.families import make_divisible
 from moga.spaces.base import Blocks, Derived, Slot, Space
 
 __all__ = ["RESOLUTIONS", "GPUNetSpace"]
@@ -186,12 +187,30 @@ class GPUNetSpace(Space):
         return self._sides[number]
 
     def canonical(self, genomes: Genomes) -> Genomes:
-        """Set the genes of an absent stage to 0: (n, genes) -> (n, genes)."""
+        """Set the genes of an absent stage to 0: (n, genes) -> (n, genes).
+
+        Where stage 5 or 7 repeats the blocks of the stage before it, that one takes as many of the
+        layers as it may have: the network is the same.
+        """
         genomes = np.array(genomes, dtype=np.int64)
         for number in _OPTIONAL:
             first, last = (self._position[f"s{number}.{part}"] for part in ("filters", "layers"))
+            self._merge(genomes, number)
             genomes[genomes[:, last] == 0, first:last] = 0
         return genomes
+
+    def _merge(self, genomes: Genomes, number: int) -> None:
+        """Move layers of a stage into the one before it where their blocks are the same."""
+        here, before = (
+            [self._position[f"s{n}.{part}"] for part in _PARTS] for n in (number, number - 1)
+        )
+        widths = [np.array(self.genes[part[0]].values) for part in (here, before)]
+        alike = widths[0][genomes[:, here[0]]] == widths[1][genomes[:, before[0]]]
+        alike &= (genomes[:, here[1:-1]] == genomes[:, before[1:-1]]).all(axis=1)
+        room = len(self.genes[before[-1]]) - 1 - genomes[:, before[-1]]
+        moved = np.where(alike, np.minimum(room, genomes[:, here[-1]]), 0)
+        genomes[:, before[-1]] += moved
+        genomes[:, here[-1]] -= moved
 
 
 def _passed_on(entering: int, filters: int, layers: int) -> int:
@@ -204,12 +223,6 @@ def _side_before(number: int, resolution: int, *kernels: int) -> int:
     for kernel in kernels:
         side = (side - kernel) // 2 + 1
     return -(-side // {5: 2, 7: 4}.get(number, 1))
-
-
-def _rounded(channels: int) -> int:
-    """Round to a multiple of 8, never below 90 % of the product."""
-    rounded = max(8, (channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def _stem(resolution: int, filters: int) -> Blocks:
@@ -249,7 +262,7 @@ def _block(
     operation: str, stride: int, channels: int, side: int, choices: tuple[Any, ...]
 ) -> Block:
     out, kernel, expansion, se, activation = choices
-    hidden = _rounded(channels * expansion)
+    hidden = make_divisible(channels * expansion)
     return Block(
         operation=operation,
         in_channels=channels,

@@ -331,10 +331,12 @@ class _Entangled(_Layer):
 def _check_alike(slot: str, blocks: Sequence[Block]) -> None:
     first = blocks[0]
     for block in blocks:
-        if block.operation != "mbconv" or block.padding != "symmetric" or block.norm_eps is None:
+        groups = f" of {block.groups} groups" if block.groups > 1 else ""
+        shareable = block.operation == "mbconv" and not groups
+        if not shareable or block.padding != "symmetric" or block.norm_eps is None:
             raise UsageError(
                 f"slot {slot!r}: entangled weights need choices that are mbconv with symmetric "
-                f"padding and norm, got {block.operation!r}; use sharing='separate'"
+                f"padding and norm, got {block.operation!r}{groups}; use sharing='separate'"
             )
         for field in _SHARED:
             if getattr(block, field) != getattr(first, field):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moga.contracts import Genomes, Progress, Silent
-from moga.errors import UsageError
+from moga.errors import MogaError, UsageError
 from moga.supernets.data import Images, Subset
 from moga.supernets.supernet import Supernet
 from moga.supernets.torchtools import one_thread, pixels
@@ -137,7 +137,7 @@ CPU_DEMO: Final = Recipe(
     optimizer="sgd",
     rate=0.3,
     nesterov=True,
-    steps=400,
+    steps=300,
     batch=64,
     weight_decay=1e-4,
     warmup=0.05,
@@ -147,10 +147,11 @@ CPU_DEMO: Final = Recipe(
         flip=True, shift=0.1, scale=0.15, rotation=15.0, brightness=0.15, contrast=0.3
     ),
 )
-"""Ours: minutes on two CPU cores at 32 pixels. Steps, not epochs, so that more images cost no more.
+"""Ours, for minutes on two CPU cores: steps, not epochs, so that more images cost no more.
 
-A hand sign's mirror image is the same sign by the other hand; pass a recipe without flips where left
-and right matter.
+On the bundled photographs at width 0.35, stem stride 2 (437 photographs of unseen people): AdamW at
+4e-3 was far behind after as many steps. The mirror image of a hand sign is the same sign by the
+other hand; pass a recipe without flips where left and right matter.
 """
 
 RECIPES: Final = {"cpu_demo": CPU_DEMO, "moga": MOGA}
@@ -217,6 +218,7 @@ def train(
 
     Raises:
         UsageError: images of another size or number of classes than the space's.
+        MogaError: the loss is no number any more.
     """
     _check_fits(supernet, images)
     progress = progress or Silent()
@@ -231,7 +233,7 @@ def train(
             genomes = fair_paths(len(supernet.space.genes), supernet.choices(), paths)
             records.append(trainer.step(x, y, genomes, step, pool))
             if not math.isfinite(records[-1][0]):
-                raise FloatingPointError(
+                raise MogaError(
                     f"the loss is {records[-1][0]} after {step + 1} steps; lower the recipe's rate"
                 )
             recent = np.mean(records[-20:], axis=0)

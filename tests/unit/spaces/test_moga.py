@@ -53,8 +53,9 @@ def test_the_published_rules_of_a_layer() -> None:
     [
         ({"resolution": 224}, 2, 7),
         ({"resolution": 64}, 2, 2),
-        ({"resolution": 32}, 1, 2),
-        ({"resolution": 32, "stem_stride": 2}, 2, 1),
+        ({"resolution": 32}, 2, 1),
+        ({"resolution": 31}, 1, 2),
+        ({"resolution": 32, "stem_stride": 1}, 1, 2),
         ({"resolution": 224, "stem_stride": 1}, 1, 14),
     ],
 )

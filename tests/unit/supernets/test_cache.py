@@ -2,14 +2,15 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from moga.contracts import Silent
 from moga.errors import FormatError
-from moga.spaces.moga import MoGASpace
+from moga.files import cache_dir
 from moga.supernets import cache
 from moga.supernets.cache import load_supernet, trained_supernet
 from moga.supernets.data import Subset
 from moga.supernets.training import Recipe, train
-from safetensors.torch import save_file
 
 QUICK = Recipe(optimizer="sgd", rate=0.05, steps=1, batch=16)
 
@@ -36,17 +37,17 @@ def trainings(tmp_path, monkeypatch):
     return done
 
 
-def checkpoints(tmp_path):
-    return sorted((tmp_path / "supernets").glob("*"))
+def checkpoints():
+    return sorted(cache_dir("supernets").glob("*"))
 
 
-def test_the_same_supernet_is_trained_once(space, images, tmp_path, trainings):
+def test_the_same_supernet_is_trained_once(space, images, trainings):
     progress = Notes()
     first, training = trained_supernet(space, images, QUICK, progress=progress)
     assert progress.notes == []
     again, kept = trained_supernet(space, images, QUICK, progress=progress)
     assert len(trainings) == 1
-    assert len(checkpoints(tmp_path)) == 1
+    assert len(checkpoints()) == 1
     assert kept == training
     assert not again.training
     assert "reusing the supernet trained before" in progress.notes[0]
@@ -54,12 +55,11 @@ def test_the_same_supernet_is_trained_once(space, images, tmp_path, trainings):
         assert torch.equal(a, b)
 
 
-def test_whatever_decides_the_weights_trains_anew(space, images, tmp_path, trainings, monkeypatch):
+def test_whatever_decides_the_weights_trains_anew(space, wider, images, trainings, monkeypatch):
     trained_supernet(space, images, QUICK)
     pixels = images.train.images.copy()
     pixels[0, 0, 0, 0] ^= 1
     changed = dataclasses.replace(images, train=Subset(pixels, images.train.labels))
-    wider = MoGASpace(resolution=16, width=0.2, num_classes=3)
     trained_supernet(space, changed, QUICK)
     trained_supernet(wider, images, QUICK)
     trained_supernet(space, images, dataclasses.replace(QUICK, rate=0.06))
@@ -67,19 +67,19 @@ def test_whatever_decides_the_weights_trains_anew(space, images, tmp_path, train
     trained_supernet(space, images, QUICK, seed=1)
     monkeypatch.setattr(cache, "CODE_VERSION", 0)
     trained_supernet(space, images, QUICK)
-    assert len(trainings) == len(checkpoints(tmp_path)) == 7
+    assert len(trainings) == len(checkpoints()) == 7
 
 
-def test_without_cache_nothing_is_kept(space, images, tmp_path, trainings):
+def test_without_cache_nothing_is_kept(space, images, trainings):
     for _ in range(2):
         trained_supernet(space, images, QUICK, cache=False)
     assert len(trainings) == 2
-    assert checkpoints(tmp_path) == []
+    assert checkpoints() == []
 
 
-def test_a_damaged_checkpoint_is_trained_again_and_said(space, images, tmp_path, trainings):
+def test_a_damaged_checkpoint_is_trained_again_and_said(space, images, trainings):
     trained_supernet(space, images, QUICK)
-    path = checkpoints(tmp_path)[0]
+    path = checkpoints()[0]
     path.write_bytes(path.read_bytes()[:1000])
     progress = Notes()
     trained_supernet(space, images, QUICK, progress=progress)
@@ -89,14 +89,14 @@ def test_a_damaged_checkpoint_is_trained_again_and_said(space, images, tmp_path,
     assert len(trainings) == 2
 
 
-def test_an_interrupted_training_leaves_nothing(space, images, tmp_path, monkeypatch):
+def test_an_interrupted_training_leaves_nothing(space, images, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cache, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trained_supernet(space, images, QUICK)
-    assert checkpoints(tmp_path) == []
+    assert checkpoints() == []
 
 
 def test_files_of_another_kind_are_refused(space, images, tmp_path):
@@ -108,4 +108,4 @@ def test_files_of_another_kind_are_refused(space, images, tmp_path):
         load_supernet(tmp_path / "torn.safetensors", space)
     trained_supernet(space, images, QUICK)
     with pytest.raises(FormatError, match="these weights are of another supernet"):
-        load_supernet(checkpoints(tmp_path)[0], space, "separate")
+        load_supernet(checkpoints()[0], space, "separate")

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
+
 from moga.errors import FormatError, UsageError
 from moga.supernets.data import load_data
-from PIL import Image
 
 
 def write(folder, count, size=(20, 12), colour=100):

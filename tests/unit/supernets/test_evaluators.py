@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from moga.contracts import Evaluator, Failed, Measured
 from moga.errors import FormatError, NotInSpace, UsageError
 from moga.networks.build import build_network, load_weights
-from moga.spaces.moga import MoGASpace
 from moga.supernets.evaluators import SupernetEvaluator
 from moga.supernets.supernet import Supernet
 from moga.supernets.torchtools import pixels
@@ -31,7 +31,7 @@ def evaluator(supernet, images):
 
 @pytest.fixture(scope="module")
 def networks(space):
-    return [space.decode(g) for g in np.random.default_rng(3).integers(0, 12, (5, 14))]
+    return [space.decode(g) for g in np.random.default_rng(3).integers(0, 4, (5, 3))]
 
 
 def test_it_is_an_evaluator_of_accuracy(evaluator):
@@ -101,8 +101,8 @@ def test_inherited_weights_load_into_the_network(evaluator, images, networks, tm
         load_weights(build_network(networks[0]), path)
 
 
-def test_a_network_outside_the_space_fails_alone(evaluator, networks):
-    other = MoGASpace(resolution=16, width=0.2, num_classes=3).decode([0] * 14)
+def test_a_network_outside_the_space_fails_alone(evaluator, networks, wider):
+    other = wider.decode([0] * 3)
     outcomes = evaluator.evaluate([networks[0], other])
     assert isinstance(outcomes[0], Measured)
     assert isinstance(outcomes[1], Failed)

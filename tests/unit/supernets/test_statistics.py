@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from moga.supernets.statistics import paired_test
 from scipy import stats
+
+from moga.supernets.statistics import paired_test
 
 
 def test_equals_a_textbook_value():

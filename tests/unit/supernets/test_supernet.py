@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
 from moga.contracts import Gene
 from moga.errors import UsageError
 from moga.network import Block
@@ -11,7 +12,7 @@ from moga.spaces.moga import MoGASpace
 from moga.supernets.supernet import SHARINGS, Supernet, load_parameters
 
 SPACE = MoGASpace(resolution=16, width=0.1, num_classes=4)
-GENOMES = [(0,) * 14, (11,) * 14, tuple(range(12)) + (5, 4), (4, 5) * 7, (9, 0) * 7]
+GENOMES = [(0,) * 14, (11,) * 14, (*range(12), 5, 4), (4, 5) * 7, (9, 0) * 7]
 
 
 def images(n=8, seed=0):

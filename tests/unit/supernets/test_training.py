@@ -4,8 +4,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+
 from moga.contracts import Silent
-from moga.errors import UsageError
+from moga.errors import MogaError, UsageError
 from moga.spaces.moga import MoGASpace
 from moga.supernets import training
 from moga.supernets.data import load_data
@@ -42,8 +43,9 @@ def test_genes_with_fewer_choices_use_them_equally_often():
     assert not paths[:, 1].any()
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize("sharing", ["entangled", "separate"])
+@pytest.mark.parametrize(
+    ("sharing", "workers"), [("entangled", 2), ("entangled", 5), ("separate", 1)]
+)
 def test_strict_fairness_each_choice_trains_once_a_step(
     space, images, monkeypatch, sharing, workers
 ):
@@ -58,8 +60,8 @@ def test_strict_fairness_each_choice_trains_once_a_step(
     monkeypatch.setattr(Supernet, "path", counting)
     recipe = dataclasses.replace(QUICK, workers=workers, steps=3)
     train(Supernet(space, sharing), images, recipe)
-    assert seen.pop("paths") == 3 * 12
-    assert set(seen) == {(layer, choice) for layer in range(14) for choice in range(12)}
+    assert seen.pop("paths") == 3 * 4
+    assert set(seen) == {(layer, choice) for layer in range(3) for choice in range(4)}
     assert set(seen.values()) == {3}
 
 
@@ -71,7 +73,7 @@ def test_a_step_sums_the_gradients_of_all_paths(space, images):
     order, paths, noise = (np.random.default_rng([4, stream]) for stream in range(3))
     x, y = next(training._minibatches(images.train, recipe, 1, order, noise))
     before.train()
-    for genome in fair_paths(14, before.choices(), paths):
+    for genome in fair_paths(3, before.choices(), paths):
         torch.nn.functional.cross_entropy(before(x, genome), y).backward()
     for name, parameter in before.named_parameters():
         moved = parameter if parameter.grad is None else parameter - 0.1 * parameter.grad
@@ -164,7 +166,7 @@ def test_images_that_do_not_fit_the_space(images):
 
 def test_a_loss_that_is_no_number_stops_the_training(space, images):
     recipe = Recipe(optimizer="sgd", rate=1e18, steps=20, batch=16)
-    with pytest.raises(FloatingPointError, match=r"the loss is .* steps; lower the recipe's rate"):
+    with pytest.raises(MogaError, match=r"the loss is .* steps; lower the recipe's rate"):
         train(Supernet(space), images, recipe)
 
 

@@ -1,0 +1,70 @@
+"""Every command and program of the README, and every example, runs."""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from moga.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCES = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+TRAINS = 'Search("moga", "cpu", ["accuracy*.4", "latency*.4", "params:max*.2"]).run()'
+
+
+def commands() -> list[str]:
+    lines = [line for kind, text in FENCES if not kind for line in text.splitlines()]
+    return [line.partition("#")[0].strip() for line in lines if line.strip()]
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {line.split()[1] for line in commands() if line.startswith("make ")}
+    assert {"search", "test"} <= named <= targets
+
+
+@pytest.mark.ray
+def test_commands_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in commands() if not line.startswith("make ")]
+    assert len(lines) >= 5
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "moga"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    assert (tmp_path / "runs" / "small" / "report.html").exists()
+
+
+@pytest.mark.ray
+def test_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None) -> None:
+    monkeypatch.chdir(tmp_path)
+    programs = [text for kind, text in FENCES if kind == "python"]
+    assert sum(TRAINS in text for text in programs) == 1
+    for text in programs:
+        # The one that trains for minutes is `make search` in Python; here it trains for seconds.
+        quick = text.replace(
+            TRAINS,
+            TRAINS.replace(").run()", ', evaluator="supernet(steps=2)", evaluations=8).run()'),
+        ).replace("latency_ms=2.0", "latency_ms=1000.0")
+        exec(compile(quick, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(path), "40"])
+    runpy.run_path(str(path), run_name="__main__")
+    assert "<Result" in capsys.readouterr().out
