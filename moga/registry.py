@@ -19,7 +19,12 @@ __all__ = ["KINDS", "create", "names", "parameters", "parse_call"]
 _BUILTINS: Final[Mapping[str, Mapping[str, str]]] = {
     "space": {
         "moga": "moga.spaces.moga:MoGASpace",
+        "genet": "moga.spaces.genet:GENetSpace",
+        "gpunet": "moga.spaces.gpunet:GPUNetSpace",
+        "efficientnet_x": "moga.spaces.efficientnet_x:EfficientNetXSpace",
+        "fbnet": "moga.spaces.fbnet:FBNetSpace",
         "nasbench201": "moga.spaces.nasbench201:NASBench201",
+        "subspace": "moga.spaces.subspace:Subspace",
     },
     "device": {"cpu": "moga.devices.host:cpu"},
     "searcher": {

@@ -9,6 +9,7 @@ continued give the same archive.
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -231,10 +232,7 @@ class Search:
         """
         if self._session is not None:
             raise UsageError("this search has a session open already")
-        names = "-".join(device.name for device in self.plan.devices)
-        directory = self.storage or new_run_dir(f"{self.plan.space.name}-{names}")
-        self.storage = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = self._directory()
         with contextlib.ExitStack() as stack:
             stack.enter_context(RunLock(directory))
             recorded = read_configuration(directory)
@@ -243,16 +241,29 @@ class Search:
                     f"{directory} holds no run (there is no run.json) and is not empty; choose "
                     "another storage directory"
                 )
+            wanted = self.configuration()
             if recorded is not None:
-                check_same(directory, recorded, self.configuration())
+                check_same(directory, recorded, wanted)
             else:
-                write_configuration(directory, self.configuration())
+                write_configuration(directory, wanted)
             self._session = session = Session(self.plan, self.settings, directory, self.progress)
             stack.callback(session.close)
+            if recorded is not None and not session.finished:
+                extent = {key: wanted[key] for key in ("evaluations", "hours", "call")}
+                write_configuration(directory, {**recorded, **extent})
             try:
                 yield session
             finally:
                 self._session = None
+
+    def _directory(self) -> Path:
+        """Return the run's directory, a new one in runs/ where none was named; make it."""
+        if self.storage is None:
+            names = "-".join(device.name for device in self.plan.devices)
+            name = re.sub(r"[^\w.@-]+", "-", f"{self.plan.space.name}-{names}").strip("-")
+            self.storage = new_run_dir(name)
+        self.storage.mkdir(parents=True, exist_ok=True)
+        return self.storage
 
     def configuration(self) -> dict[str, Any]:
         """Return all that ``run.json`` records of this search."""

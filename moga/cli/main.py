@@ -307,5 +307,19 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
             typer.echo(str(path))
 
 
+@app.command(epilog="Example:\n\n  moga networks --json")
+def networks(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of JSON objects, for scripts.")
+    ] = False,
+) -> None:
+    """List every published network that moga knows: counted here, beside its paper's figures."""
+    with _exits():
+        from moga.cli.networks import print_networks
+        from moga.networks.zoo import table
+
+        print_networks(table(), as_json=as_json)
+
+
 if __name__ == "__main__":
     app()

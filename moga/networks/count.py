@@ -1,6 +1,6 @@
 """Parameters, MACs and bytes of blocks, counted from their fields alone.
 
-Conventions, those of the published figures (`published/golden_counts.json`):
+Conventions, those of the published figures (`zoo.table` shows both):
 
 - *params*: weights and biases of convolutions and linear layers, and two numbers a batch-norm
   channel.

@@ -322,8 +322,8 @@ class _Matcher:
                 found = True
                 yield genes
         else:
-            for length, chosen in self._fitting(self.space.slots[number], at, genes):
-                for match in self.matches(number + 1, at + length, {**genes, **chosen}):
+            for length, chosen in self._fitting(number, at, genes):
+                for match in self.matches(number + 1, at + length, chosen):
                     found = True
                     yield match
         if not found:
@@ -335,13 +335,13 @@ class _Matcher:
         if at == self.furthest:
             self.tried.setdefault(number, genes)
 
-    def _fitting(self, slot: Slot, at: int, genes: _Known) -> list[tuple[int, _Known]]:
+    def _fitting(self, number: int, at: int, genes: _Known) -> list[tuple[int, _Known]]:
         """Return how many blocks each fitting entry explains and its genes, the most first."""
         found = []
-        for index, entry in _entries(self.space, slot, genes):
+        for chosen, _, entry in _entries(self.space, number, genes):
             blocks = tuple(block for block, times in entry for _ in range(times))
             if blocks == self.blocks[at : at + len(blocks)]:
-                found.append((len(blocks), dict(zip(slot.genes, index, strict=False))))
+                found.append((len(blocks), chosen))
         return sorted(found, key=lambda item: -item[0])
 
     def explain(self) -> str:
@@ -352,7 +352,7 @@ class _Matcher:
             return f"the network ends before {name} of the space {self.space.spec}"
         block = self.blocks[self.furthest]
         differences = {
-            number: _differences(self.space, self.space.slots[number], genes, block)
+            number: _differences(self.space, number, genes, block)
             for number, genes in sorted(self.tried.items())
             if number < len(self.space.slots)
         }
@@ -381,25 +381,38 @@ def _read_from(space: Space) -> list[frozenset[int]]:
     return read[::-1]
 
 
-def _entries(space: Space, slot: Slot, genes: _Known) -> Iterator[tuple[tuple[int, ...], Blocks]]:
-    """Yield a slot's entries that agree with what is known: index and blocks."""
+def _entries(
+    space: Space, number: int, genes: _Known
+) -> Iterator[tuple[_Known, tuple[int, ...], Blocks]]:
+    """Yield a slot's entries that agree with what is known: genes that they fix, index, blocks."""
+    slot = space.slots[number]
+    read = {gene for later in space.slots[number:] for gene in later.genes}
+    hidden = {gene for derived in slot.derived for gene in derived.genes or ()} - read - set(genes)
+    for values in itertools.product(*(range(len(space.genes[gene])) for gene in sorted(hidden))):
+        known = {**genes, **dict(zip(sorted(hidden), values, strict=True))}
+        for index in itertools.product(*_axes(space, slot, known)):
+            if (blocks := slot.entry(index)) is not None:
+                yield {**known, **dict(zip(slot.genes, index, strict=False))}, index, blocks
+
+
+def _axes(space: Space, slot: Slot, known: _Known) -> list[Iterable[int]]:
+    """Return what each axis of a slot can be, given what is known."""
     axes: list[Iterable[int]] = [
-        (genes[gene],) if gene in genes else range(len(values))
+        (known[gene],) if gene in known else range(len(values))
         for gene, values in zip(slot.genes, slot.gene_values, strict=True)
     ]
     row = np.zeros((1, len(space.genes)), dtype=np.int64)
-    row[0, list(genes)] = list(genes.values())
+    row[0, list(known)] = list(known.values())
     for derived in slot.derived:
-        known = derived.genes is not None and genes.keys() >= set(derived.genes)
-        axes.append((int(derived.index(row)[0]),) if known else range(len(derived.values)))
-    for index in itertools.product(*axes):
-        if (blocks := slot.entry(index)) is not None:
-            yield index, blocks
+        given = derived.genes is not None and known.keys() >= set(derived.genes)
+        axes.append((int(derived.index(row)[0]),) if given else range(len(derived.values)))
+    return axes
 
 
-def _differences(space: Space, slot: Slot, genes: _Known, block: Block) -> dict[str, str] | None:
+def _differences(space: Space, number: int, genes: _Known, block: Block) -> dict[str, str] | None:
     """Return the fields that no entry's first block has, with words on each; None: no blocks."""
-    firsts = {index: entry[0][0] for index, entry in _entries(space, slot, genes) if entry}
+    slot = space.slots[number]
+    firsts = {index: entry[0][0] for _, index, entry in _entries(space, number, genes) if entry}
     if not firsts:
         return None
     found = {}

@@ -29,6 +29,7 @@ _LAYERS: Final = (
 
 _EPS: Final = 1e-5
 _FULL_STRIDE_FROM: Final = 32
+_FULL_WIDTH_FROM: Final = 64
 _SMALL_WIDTH: Final = 0.35
 
 
@@ -70,7 +71,7 @@ class MoGASpace(Space):
         if not isinstance(resolution, int) or resolution < 8:
             raise UsageError(f"resolution is {resolution!r}; give an integer of 8 pixels or more")
         if width is None:
-            width = 1.0 if resolution >= _FULL_STRIDE_FROM else _SMALL_WIDTH
+            width = 1.0 if resolution >= _FULL_WIDTH_FROM else _SMALL_WIDTH
         if not isinstance(width, int | float) or not 0.05 <= width <= 8:
             raise UsageError(f"width is {width!r}; give a multiplier between 0.05 and 8")
         if not isinstance(num_classes, int) or num_classes < 1:

@@ -23,6 +23,8 @@ class Subspace(Space):
         space: a space, its name, or text such as ``"gpunet(num_classes=10)"``.
         fixed: gene name -> one of its values. Where the values are neither numbers nor booleans
             (MoGA's are tuples), an integer stands for the position of a value, as in a genome.
+        resolution: passed on to a space given as text, where it takes one and the text has none.
+        num_classes: the same.
 
     Raises:
         UnknownName: no such gene, or space.
@@ -38,8 +40,16 @@ class Subspace(Space):
 
     name = "subspace"
 
-    def __init__(self, space: Space | str, fixed: Mapping[str, Any]) -> None:
-        self.space: Space = registry.create("space", space)
+    def __init__(
+        self,
+        space: Space | str,
+        fixed: Mapping[str, Any],
+        resolution: int | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        given = {"resolution": resolution, "num_classes": num_classes}
+        given = {name: value for name, value in given.items() if value is not None}
+        self.space: Space = registry.create("space", space, **given)
         names = [gene.name for gene in self.space.genes]
         for name in fixed:
             if name not in names:

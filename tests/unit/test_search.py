@@ -65,6 +65,7 @@ def test_a_finished_run_is_read_and_not_changed(tmp_path: Path) -> None:
 def test_more_evaluations_extend_a_run(tmp_path: Path) -> None:
     search(tmp_path / "run").run()
     longer = search(tmp_path / "run", evaluations=60).run()
+    assert Search.resume(tmp_path / "run").settings.evaluations == 60
     assert len(longer.evaluations) == 60
     rows = len(set(longer.evaluations["genome"].map(tuple)))
     assert rows == 60
