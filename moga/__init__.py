@@ -18,18 +18,25 @@ if TYPE_CHECKING:
     from moga.result import Result
     from moga.search import Search
     from moga.spaces.base import Space
+    from moga.spaces.declared import Choice, DeclaredSpace, Image, Part
+    from moga.spaces.subspace import Subspace
 
 __all__ = [
     "Block",
     "Bounded",
+    "Choice",
+    "DeclaredSpace",
     "Failed",
+    "Image",
     "Measured",
     "Network",
     "Objective",
     "Outcome",
+    "Part",
     "Result",
     "Search",
     "Space",
+    "Subspace",
     "__version__",
     "create_model",
 ]
@@ -41,6 +48,11 @@ _HOMES: Final = {
     "Block": "moga.network",
     "create_model": "moga.networks.zoo",
     "Space": "moga.spaces.base",
+    "Subspace": "moga.spaces.subspace",
+    "DeclaredSpace": "moga.spaces.declared",
+    "Part": "moga.spaces.declared",
+    "Choice": "moga.spaces.declared",
+    "Image": "moga.spaces.declared",
     "Objective": "moga.contracts",
     "Outcome": "moga.contracts",
     "Measured": "moga.contracts",

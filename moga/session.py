@@ -126,6 +126,7 @@ class Session:
         self._evaluator: Evaluator | None = None
         self._tickets: dict[Ticket, Batch] = {}
         self._volume = 0.0
+        self._phase = ""
 
     @property
     def finished(self) -> bool:
@@ -232,8 +233,13 @@ class Session:
         executor: Executor = registry.create(
             "executor", settings.executor, **settings.executor_options
         )
-        self.progress.phase("search", settings.evaluations, "evaluations")
+        self._enter_phase("search")
         return executor
+
+    def _enter_phase(self, name: str) -> None:
+        if name != self._phase:
+            self.progress.phase(name, self.settings.evaluations, "evaluations")
+            self._phase = name
 
     @property
     def evaluator(self) -> Evaluator:
@@ -302,6 +308,7 @@ class Session:
         self._enter(batch, observations)
         self.searcher.tell(observations)
         self._watch_failures(batch)
+        self._enter_phase("read the journal" if batch.recorded else "search")
         figures = {"front": len(self.archive.front), "hypervolume": round(self._volume, 4)}
         self.progress.advance(self._evaluations - self._waiting(), **figures)
 

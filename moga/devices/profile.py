@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Progress, Silent
+from moga.contracts import Genomes, Progress, Silent
 from moga.devices.base import Device, Latency, Measures, noise_grid
 from moga.devices.engines.base import Engine
 from moga.devices.store import ValueStore
@@ -41,6 +41,7 @@ __all__ = [
     "Sampling",
     "TableError",
     "anchor_networks",
+    "check_table",
     "measure",
     "profile_space",
     "steady",
@@ -202,7 +203,7 @@ def _summarise(
     if abs(drift) > _DRIFT_WORTH_A_NOTE:
         progress.note(
             "The machine changed its speed while it was measured: the second half of the rounds "
-            f"took {100 * drift:+.0f} %. Other programs may be running; measure again when it is "
+            f"took {abs(100 * drift):.0f} % {'more' if drift > 0 else 'less'} time. Other programs may be running; measure again when it is "
             "quiet."
         )
     means, errors = trimmed_mean(calm, sampling.trim)
@@ -459,8 +460,8 @@ class TableError:
         )
         if self.drift is not None:
             text += (
-                f"; the machine takes {100 * self.drift:+.1f} % since the table was built; "
-                f"without that, MAPE {self.mape_same_speed:.1f} %"
+                f"; since the table was built, the machine's times changed by "
+                f"{100 * self.drift:+.1f} %; with that taken out, MAPE {self.mape_same_speed:.1f} %"
             )
         return text
 
@@ -481,14 +482,33 @@ def table_error(
 ) -> TableError:
     """Compare a latency table with random networks that the device measures end to end.
 
+    Args:
+        table: of the metric "latency".
+        device: one that measures.
+        networks: how many, at least 2.
+        rng: draws them; consumed.
+        progress: is told how far it is.
+
+    Raises:
+        UsageError: a device that cannot measure, another metric, too few networks.
+        MeasurementFailed: a network cannot be built or run.
+    """
+    genomes = sample_uniform(table.space.sizes, max(networks, 0), rng)
+    return check_table(table, device, genomes, progress)
+
+
+def check_table(
+    table: CostTable, device: Device, genomes: Genomes, progress: Progress | None = None
+) -> TableError:
+    """Compare a latency table with networks that the device measures end to end.
+
     The table's anchors are measured again among them, to tell the table's error from a machine that
     is faster or slower now; they do not count as networks.
 
     Args:
         table: of the metric "latency".
         device: one that measures.
-        networks: how many, at least 2.
-        rng: draws them; consumed.
+        genomes: of the networks, at least 2, shape (n, genes).
         progress: is told how far it is.
 
     Raises:
@@ -502,10 +522,10 @@ def table_error(
         )
     if table.metric != "latency":
         raise UsageError(f"expected a table of latency, got one of {table.metric}")
+    networks = len(genomes)
     if networks < 2:
         raise UsageError(f"networks is {networks}; give 2 or more")
     space = table.space
-    genomes = sample_uniform(space.sizes, networks, rng)
     chosen = [space.decode(genome) for genome in genomes]
     drawn = table.provenance.get("sampling", {}).get("anchors", 0)
     anchors = anchor_networks(space, drawn)

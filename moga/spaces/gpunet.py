@@ -2,7 +2,8 @@
 
 Wang, Jin et al. 2022, "Searching the Deployable Convolution Neural Networks for GPUs" (CVPR 2022,
 arXiv 2205.00841), Tables 1 and 2; blocks as in the authors' published builder. 3.6e23 genomes, not
-the paper's 10^30, and 141,200 distinct blocks.
+the paper's 10^30. Stages 2 to 7 have 141,200 distinct blocks if images had one size a resolution;
+the missing padding of stages 2 and 3 makes up to three sizes, and 232,921 distinct blocks in all.
 
 What the paper leaves open, and what is taken here: the kernel (3) and the activation (swish) of
 stage 0, which Table 1 lists but the 41 integers do not hold, are those of the released networks; so

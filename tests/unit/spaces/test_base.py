@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from moga.contracts import Gene, Genomes
-from moga.errors import InvalidGenome, NotInSpace
+from moga.errors import InvalidGenome, NotInSpace, UsageError
 from moga.network import Block, Network
 from moga.spaces.base import (
     Blocks,
@@ -172,6 +172,90 @@ def test_encode_follows_derived_values() -> None:
         Tiny().encode(Network((*body[:-1], bridge, tail[-1])))
 
 
+def test_encode_says_which_field_no_gene_gives() -> None:
+    class Wide(Tiny):
+        """The tail's derived width says which gene it reads, so that it is known early."""
+
+        @cached_property
+        def slots(self) -> tuple[Slot, ...]:
+            stem, body, tail = super().slots
+            width = Derived.of("width", (0,), (self.genes[0].values,), int)
+            return stem, body, Slot(tail.name, tail.genes, tail.gene_values, _tail, (width,))
+
+    space = Wide()
+    blocks = space.decode((1, 1, 1)).blocks
+    assert space.encode(Network(blocks)) == (1, 1, 1)
+    even = Block(operation="conv", in_channels=16, out_channels=4, height=8, width=8, kernel=7)
+    with pytest.raises(NotInSpace, match=r"\(kernel is 7; gene 'kernel' gives 1, 3, 5\)$"):
+        space.encode(Network((*blocks[:-1], even)))
+    narrow = Network((blocks[0], _conv(4, 9), _conv(9, 4)))
+    with pytest.raises(NotInSpace, match=r"out_channels is 9; gene 'width' gives 8, 16, 24\)$"):
+        space.encode(narrow)
+
+
+def test_derived_values_of_a_table_are_few_and_known_by_their_genes() -> None:
+    derived = Derived.of("half", (2, 0), ((4, 6), (1, 2, 3)), lambda a, b: a * b // 2)
+    assert derived.values == (2, 4, 6, 3, 9)
+    assert derived.genes == (2, 0)
+    genomes = np.array(list(itertools.product(range(3), range(1), range(2))))
+    got = [derived.values[i] for i in derived.index(genomes)]
+    assert got == [(4, 6)[c] * (1, 2, 3)[a] // 2 for a, _, c in genomes.tolist()]
+
+
+def test_encode_finds_genes_that_only_a_derived_value_reads() -> None:
+    class Hidden(Tiny):
+        @cached_property
+        def slots(self) -> tuple[Slot, ...]:
+            width = Derived.of("width", (0,), (self.genes[0].values,), int)
+            depth, kernel = (gene.values for gene in self.genes[1:])
+            return (
+                Slot("stem", (), (), lambda: ((_conv(3, 4), 1),)),
+                Slot("body", (1,), (depth,), lambda depth, width: _body(width, depth), (width,)),
+                Slot("tail", (2,), (kernel,), lambda k, w: _tail(min(k, 3), w), (width,)),
+            )
+
+    space = Hidden()
+    for genome in itertools.product(range(3), range(3), range(2)):
+        assert space.encode(space.decode(genome)) == genome
+
+
+def test_slots_that_share_a_derived_value_compute_it_once() -> None:
+    calls = []
+
+    def index(genomes: Genomes) -> NDArray[np.int64]:
+        calls.append(len(genomes))
+        return genomes[:, 0]
+
+    derived = (Derived("width", (8, 16, 24), index),)
+    slots = [Slot(name, (2,), ((1, 3, 5),), _tail, derived) for name in "ab"]
+    genomes = np.array([[2, 0, 1], [1, 0, 2]])
+    known: dict[int, NDArray[np.int64]] = {}
+    for slot in slots:
+        assert slot.flat_index(genomes, known).tolist() == [5, 7]
+    assert calls == [2]
+    assert slots[0].flat_index(genomes).tolist() == [5, 7]
+    assert calls == [2, 2]
+
+
+def test_with_resolution_needs_a_resolution() -> None:
+    with pytest.raises(UsageError, match=r"the space tiny\(.*\) has no resolution to choose"):
+        Tiny().with_resolution(8)
+
+
+def test_with_resolution_fixes_a_gene_of_that_name() -> None:
+    class Sized(Tiny):
+        @cached_property
+        def genes(self) -> tuple[Gene, ...]:
+            first, second, _ = super().genes
+            return first, second, Gene("resolution", "tail", "ordinal", (1, 3, 5))
+
+    space = Sized().with_resolution(3)
+    assert [gene.name for gene in space.genes] == ["width", "depth"]
+    assert space.decode((1, 1)) == Sized().decode((1, 1, 1))
+    with pytest.raises(UsageError, match="gene 'resolution' cannot be fixed to 2; its values"):
+        Sized().with_resolution(2)
+
+
 SIZES = np.array([12, 3, 1, 2], dtype=np.int64)
 
 
@@ -200,6 +284,15 @@ def test_sobol_is_balanced_and_reproducible() -> None:
     np.testing.assert_array_equal(genomes, again)
     other = sample_sobol(sizes, 64, np.random.default_rng(3))
     assert (genomes != other).any()
+
+
+def test_sobol_samples_are_the_first_points_of_the_sequence_whatever_the_pieces() -> None:
+    from scipy.stats import qmc
+
+    n = (1 << 14) + 5
+    points = qmc.Sobol(4, scramble=True, rng=np.random.default_rng(9)).random_base2(15)[:n]
+    genomes = sample_sobol(SIZES, n, np.random.default_rng(9))
+    np.testing.assert_array_equal(genomes, (points * SIZES).astype(np.int64))
 
 
 def test_mutation_changes_at_the_rate_and_never_its_argument() -> None:

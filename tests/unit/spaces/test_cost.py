@@ -10,7 +10,7 @@ from moga.errors import FormatError
 from moga.network import Block
 from moga.networks.count import count_macs, count_params
 from moga.spaces.base import Space, sample_uniform
-from moga.spaces.cost import CostTable, count_table, slot_blocks
+from moga.spaces.cost import CostTable, CostTables, count_table, slot_blocks
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
 
@@ -64,6 +64,49 @@ def test_many_genomes_cost_the_same_as_few() -> None:
     table = _table(space)
     genomes = sample_uniform(space.sizes, (1 << 16) + 3, np.random.default_rng(0))
     np.testing.assert_array_equal(table(genomes)[-5:], table(genomes[-5:]))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_tables_together_say_what_each_says(space: Space) -> None:
+    counted = [count_table(space, metric) for metric in ("params", "macs")]
+    together = CostTables([*counted, _table(space)])
+    genomes = sample_uniform(space.sizes, (1 << 13) + 3, np.random.default_rng(0))
+    costs = together(genomes)
+    assert costs.shape == (len(genomes), 3)
+    for column, table in enumerate(counted):
+        np.testing.assert_array_equal(costs[:, column], table(genomes))
+    np.testing.assert_allclose(costs[:, 2], _table(space)(genomes), rtol=1e-14)
+    assert together(genomes[0]).tolist() == costs[:1].tolist()
+
+
+def test_tables_together_must_be_of_one_space() -> None:
+    with pytest.raises(ValueError, match="evaluated together must be of one space"):
+        CostTables([_table(MoGASpace(32)), _table(MoGASpace(64))])
+
+
+def test_counted_tables_are_cached_checked_and_counted_again_where_they_are_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOGA_CACHE", str(tmp_path))
+    space = MoGASpace(32)
+    assert not list(tmp_path.iterdir())
+    expected = count_table(space, "params").arrays
+    assert not list(tmp_path.iterdir())
+    count_table(space, "params", cached=True)
+    files = sorted((tmp_path / "tables").iterdir())
+    assert len(files) == 2
+    macs, params = (CostTable.load(file, space) for file in files)
+    assert (macs.metric, params.metric) == ("macs", "params")
+    marked = dataclasses.replace(params, provenance={"method": "counted", "mark": 1})
+    marked.save(files[1])
+    assert count_table(space, "params", cached=True).provenance["mark"] == 1
+    dataclasses.replace(marked, constant=1.0).save(files[1])
+    again = count_table(space, "params", cached=True)
+    assert "mark" not in again.provenance
+    for one, two in zip(again.arrays, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+    files[1].write_bytes(b"damaged")
+    assert count_table(space, "params", cached=True).constant == 0
 
 
 def test_standard_errors_add_as_squares() -> None:
