@@ -201,10 +201,10 @@ def _summarise(
     half = len(speed) // 2
     drift = float(np.median(speed[half:]) / max(np.median(speed[:half]), 1e-9) - 1)
     if abs(drift) > _DRIFT_WORTH_A_NOTE:
+        change = f"{abs(100 * drift):.0f} % {'more' if drift > 0 else 'less'}"
         progress.note(
             "The machine changed its speed while it was measured: the second half of the rounds "
-            f"took {abs(100 * drift):.0f} % {'more' if drift > 0 else 'less'} time. Other programs may be running; measure again when it is "
-            "quiet."
+            f"took {change} time. Other programs may be running; measure again when it is quiet."
         )
     means, errors = trimmed_mean(calm, sampling.trim)
     latencies = [

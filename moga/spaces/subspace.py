@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from moga import registry
 from moga.contracts import Gene, Genome, Genomes
 from moga.errors import NotInSpace, UnknownName, UsageError
+from moga.files import digest
 from moga.network import Network
 from moga.spaces.base import Blocks, Derived, Slot, Space
 
@@ -73,6 +74,11 @@ class Subspace(Space):
             for gene, index in sorted(self._fixed.items())
         }
         return {"space": self.space.spec, "fixed": fixed}
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the whole space's and of the fixed genes."""
+        return digest([self.name, self.space.digest, dict(self.arguments["fixed"])])
 
     @property
     def reference(self) -> Genome:

@@ -160,7 +160,7 @@ def test_a_machine_that_slows_down_is_noticed(space, rng):
     assert notes.texts == []
     slowing = FakeEngine(speed=lambda run: 1.0 if run < 8 else 1.5)
     measure(slowing, networks, QUICK, rng, notes)
-    assert "second half of the rounds took +50 %" in notes.texts[0]
+    assert "second half of the rounds took 50 % more time" in notes.texts[0]
 
 
 def test_the_table_is_the_sum_of_the_blocks(space, store, rng):
