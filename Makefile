@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-search: setup ## search for a family of three networks on this machine (about 6 minutes)
+search: setup ## search for a family of three networks on this machine (5 to 6 minutes)
 	$(BIN)/moga search
 
 test: setup ## run the test suite (at most 10 minutes on 2 cores)

@@ -299,3 +299,44 @@ def test_a_network_of_another_version_is_refused(tmp_path: Path) -> None:
         (tmp_path / "n.json").write_text(json.dumps({**data, **change}), encoding="utf-8")
         with pytest.raises(FormatError, match=message):
             zoo.create_model(tmp_path / "n.json")
+
+
+def rebuilt(network: Network, change: Any) -> Network:
+    """Return the network with each block changed, and the images' sizes followed through."""
+    blocks, side = [], network.blocks[0].height
+    for block in network:
+        values = {**block.to_dict(), "height": side, "width": side, **change(len(blocks), block)}
+        blocks.append(type(block).from_dict(values))
+        side = blocks[-1].out_size[0]
+    return Network(tuple(blocks))
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("gpunet_0", (11885432, 3308916480)),
+        ("gpunet_1", (12704192, 3375338624)),
+        ("gpunet_2", (25798704, 8708618240)),
+    ],
+)
+def test_gpunet_if_it_padded(name: str, counts: tuple[int, int]) -> None:
+    """What the counts would be with symmetric padding: not what was released."""
+    network = rebuilt(zoo.network(name), lambda _, block: {"padding": "symmetric"})
+    assert (count_params(network), count_macs(network)) == counts
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("kernel", "counts"), [(2, (5705430, 918543520)), (3, (5706070, 920550560))]
+)
+def test_efficientnet_x_b0_as_the_paper_prints_it(kernel: int, counts: tuple[int, int]) -> None:
+    """Table 1's squeeze of 1, .5, .25 in every later stage: not what was released."""
+
+    def change(index: int, block: Any) -> dict[str, Any]:
+        share = 1 if index == 2 else 0.5 if index in (3, 4) else 0.25
+        values = {"se_channels": int(block.se_channels * share)}
+        return {**values, "kernel": kernel} if index == 2 else values
+
+    network = rebuilt(zoo.network("efficientnet_x_b0_gpu"), change)
+    assert (count_params(network), count_macs(network)) == counts
