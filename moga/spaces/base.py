@@ -339,9 +339,13 @@ class _Matcher:
         """Return how many blocks each fitting entry explains and its genes, the most first."""
         found = []
         for chosen, _, entry in _entries(self.space, number, genes):
-            blocks = tuple(block for block, times in entry for _ in range(times))
-            if blocks == self.blocks[at : at + len(blocks)]:
+            blocks = [block for block, times in entry for _ in range(times)]
+            pairs = zip(blocks, self.blocks[at:], strict=False)
+            fitting = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+            if fitting == len(blocks):
                 found.append((len(blocks), chosen))
+            elif fitting:
+                self._note(number, at + fitting, genes)
         return sorted(found, key=lambda item: -item[0])
 
     def explain(self) -> str:

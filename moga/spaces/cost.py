@@ -61,6 +61,8 @@ class CostTable:
         constant: what every network costs besides.
         grid: costs are rounded to multiples of this noise step where they are compared; 0: never.
         provenance: how it came about, as JSON values: method, device, versions, settings.
+        predicted: True where a part of the entry was predicted and not measured, of the same
+            shapes; () where nothing was.
 
     Raises:
         ValueError: where shapes do not match the space's slots.
@@ -74,10 +76,15 @@ class CostTable:
     constant: float = 0.0
     grid: float = 0.0
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    predicted: tuple[NDArray[np.bool_], ...] = ()
 
     def __post_init__(self) -> None:
         shapes = [slot.shape for slot in self.space.slots]
-        for name, arrays in (("arrays", self.arrays), ("spread", self.spread or self.arrays)):
+        for name, arrays in (
+            ("arrays", self.arrays),
+            ("spread", self.spread or self.arrays),
+            ("predicted", self.predicted or self.arrays),
+        ):
             if [array.shape for array in arrays] != shapes:
                 raise ValueError(f"cost table {self.metric}: {name} do not match {shapes}")
 
@@ -90,6 +97,12 @@ class CostTable:
         if not self.spread:
             return np.zeros(len(np.atleast_2d(genomes)))
         return np.sqrt(self._sum(tuple(array**2 for array in self.spread), genomes))
+
+    def predicted_slots(self, genomes: Genomes) -> NDArray[np.int64]:
+        """Return in how many slots each cost rests on a prediction: (n, genes) -> (n,)."""
+        if not self.predicted:
+            return np.zeros(len(np.atleast_2d(genomes)), dtype=np.int64)
+        return self._sum(self.predicted, genomes).astype(np.int64)
 
     def _sum(self, arrays: tuple[NDArray[Any], ...], genomes: Genomes) -> NDArray[np.float64]:
         genomes = np.atleast_2d(genomes)
@@ -137,6 +150,7 @@ class CostTable:
         content: dict[str, NDArray[Any]] = {"header": np.array(canonical_json(header))}
         content |= {f"array_{index}": array for index, array in enumerate(self.arrays)}
         content |= {f"spread_{index}": array for index, array in enumerate(self.spread)}
+        content |= {f"predicted_{index}": array for index, array in enumerate(self.predicted)}
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **content)
 
@@ -171,6 +185,9 @@ class CostTable:
                 constant=header["constant"],
                 grid=header["grid"],
                 provenance=header["provenance"],
+                predicted=tuple(
+                    content[f"predicted_{i}"] for i in count if f"predicted_{i}" in content
+                ),
             )
         except (KeyError, ValueError) as error:
             raise FormatError(f"{path} is a damaged cost table: {error}") from error

@@ -20,6 +20,7 @@ from moga.errors import UsageError
 from moga.network import Block
 from moga.networks.families import make_divisible
 from moga.spaces.base import Blocks, Slot, Space
+from moga.spaces.parts import check_classes, classifier, convolution
 
 __all__ = ["RESHAPES", "EfficientNetXSpace"]
 
@@ -95,8 +96,7 @@ class EfficientNetXSpace(Space):
     ) -> None:
         if not isinstance(resolution, int) or resolution < 16 or resolution % 4:
             raise UsageError(f"resolution is {resolution!r}; give a multiple of 4, 16 or more")
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise UsageError(f"num_classes is {num_classes!r}; give 1 or more")
+        check_classes(num_classes)
         if padding not in ("same", "symmetric"):
             raise UsageError(f"padding is {padding!r}; give 'same' or 'symmetric'")
         if not isinstance(norm_eps, float) or not 0 < norm_eps < 1:
@@ -293,12 +293,10 @@ class EfficientNetXSpace(Space):
     def _conv(
         self, channels: int, out: int, side: int, *, kernel: int, stride: int, act: str
     ) -> Block:
-        return Block(
-            operation="conv",
-            in_channels=channels,
-            out_channels=out,
-            height=side,
-            width=side,
+        return convolution(
+            channels,
+            out,
+            side,
             kernel=kernel,
             stride=stride,
             activation=act,
@@ -308,15 +306,4 @@ class EfficientNetXSpace(Space):
 
     def _head(self, side: int, activation: str, channels: int) -> Blocks:
         conv = self._conv(channels, _HEAD, side, kernel=1, stride=1, act=activation)
-        pool = Block(
-            operation="pool", in_channels=_HEAD, out_channels=_HEAD, height=side, width=side
-        )
-        linear = Block(
-            operation="linear",
-            in_channels=_HEAD,
-            out_channels=self.num_classes,
-            height=1,
-            width=1,
-            bias=True,
-        )
-        return tuple((block, 1) for block in (conv, pool, linear))
+        return tuple((block, 1) for block in (conv, *classifier(_HEAD, side, self.num_classes)))

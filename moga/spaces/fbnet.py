@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from moga.contracts import Gene, Genomes
-from moga.errors import UsageError
 from moga.network import Block
 from moga.spaces.base import Blocks, Slot, Space
+from moga.spaces.parts import check_classes, check_resolution, classifier, convolution, fixed
 
 __all__ = ["OPERATIONS", "FBNetSpace"]
 
@@ -41,6 +41,7 @@ _HEAD: Final = 1984
 _SMALL_HEAD: Final = 1504
 _FULL_STRIDE_FROM: Final = 64
 _EPS: Final = 1e-5
+_conv: Final = partial(convolution, norm_eps=_EPS)
 
 
 class FBNetSpace(Space):
@@ -64,11 +65,8 @@ class FBNetSpace(Space):
     name = "fbnet"
 
     def __init__(self, resolution: int = 224, num_classes: int = 1000) -> None:
-        if not isinstance(resolution, int) or resolution < 8:
-            raise UsageError(f"resolution is {resolution!r}; give an integer of 8 pixels or more")
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise UsageError(f"num_classes is {num_classes!r}; give 1 or more")
-        self.resolution, self.num_classes = resolution, num_classes
+        self.resolution = check_resolution(resolution)
+        self.num_classes = check_classes(num_classes)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -86,8 +84,8 @@ class FBNetSpace(Space):
     def slots(self) -> tuple[Slot, ...]:
         """The stem, 22 layers, and the head."""
         small = self.resolution < _FULL_STRIDE_FROM
-        stem = _conv(3, _STEM, self.resolution, 3, 1 if small else 2)
-        slots = [Slot("stem", (), (), partial(_fixed, ((stem, 1),)))]
+        stem = _conv(3, _STEM, self.resolution, kernel=3, stride=1 if small else 2)
+        slots = [Slot("stem", (), (), partial(fixed, ((stem, 1),)))]
         channels, side = _STEM, stem.out_size[0]
         for number, (out, layers, step) in enumerate(_STAGES):
             for layer in range(layers):
@@ -98,7 +96,7 @@ class FBNetSpace(Space):
                 channels, side = out, -(-side // stride)
         wide = _SMALL_HEAD if small else _HEAD
         head = _head(channels, wide, side, self.num_classes)
-        return (*slots, Slot("head", (), (), partial(_fixed, head)))
+        return (*slots, Slot("head", (), (), partial(fixed, head)))
 
     def canonical(self, genomes: Genomes) -> Genomes:
         """Move skips behind the other operations of a stage: (n, genes) -> (n, genes).
@@ -117,28 +115,10 @@ class FBNetSpace(Space):
         return genomes
 
 
-def _fixed(blocks: Blocks) -> Blocks:
-    return blocks
-
-
-def _conv(channels: int, out: int, side: int, kernel: int, stride: int) -> Block:
-    return Block(
-        operation="conv",
-        in_channels=channels,
-        out_channels=out,
-        height=side,
-        width=side,
-        kernel=kernel,
-        stride=stride,
-        activation="relu",
-        norm_eps=_EPS,
-    )
-
-
 def _layer(operation: str, *, channels: int, out: int, side: int, stride: int) -> Blocks:
     same = stride == 1 and channels == out
     if operation == "skip":
-        return () if same else ((_conv(channels, out, side, 1, stride), 1),)
+        return () if same else ((_conv(channels, out, side, stride=stride), 1),)
     kernel, expansion, groups = _MEANING[operation]
     block = Block(
         operation="mbconv",
@@ -158,14 +138,5 @@ def _layer(operation: str, *, channels: int, out: int, side: int, stride: int) -
 
 
 def _head(channels: int, wide: int, side: int, num_classes: int) -> Blocks:
-    conv = _conv(channels, wide, side, 1, 1)
-    pool = Block(operation="pool", in_channels=wide, out_channels=wide, height=side, width=side)
-    linear = Block(
-        operation="linear",
-        in_channels=wide,
-        out_channels=num_classes,
-        height=1,
-        width=1,
-        bias=True,
-    )
-    return tuple((block, 1) for block in (conv, pool, linear))
+    conv = _conv(channels, wide, side)
+    return tuple((block, 1) for block in (conv, *classifier(wide, side, num_classes)))

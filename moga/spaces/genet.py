@@ -24,6 +24,7 @@ from moga.errors import UnknownName, UsageError
 from moga.network import Block
 from moga.networks.zoo import published
 from moga.spaces.base import Blocks, Slot, Space
+from moga.spaces.parts import check_classes, classifier, convolution
 
 __all__ = ["MASTERS", "RESOLUTIONS", "GENetSpace"]
 
@@ -37,6 +38,7 @@ MASTERS: Final = tuple(f"net{number}" for number in range(1, 21))
 _RATIOS: Final = {"xx": (1.0,), "bl": (0.25, 0.5), "dw": (3.0, 6.0, 9.0)}
 _KERNELS: Final = (3, 5)
 _EPS: Final = 1e-5
+_conv: Final = partial(convolution, norm_eps=_EPS)
 
 
 class GENetSpace(Space):
@@ -78,8 +80,7 @@ class GENetSpace(Space):
             raise UsageError(f"types is {types!r}; give 'master' or 'all'")
         if resolution is not None and (not isinstance(resolution, int) or resolution < 8):
             raise UsageError(f"resolution is {resolution!r}; give 8 pixels or more, or None")
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise UsageError(f"num_classes is {num_classes!r}; give 1 or more")
+        check_classes(num_classes)
         self.master, self.types = str(master).lower(), types
         self.resolution, self.num_classes = resolution, num_classes
 
@@ -194,22 +195,8 @@ def _side(resolution: int, shrink: int) -> int:
     return -(-resolution // shrink)
 
 
-def _conv(channels: int, out: int, side: int, kernel: int, stride: int) -> Block:
-    return Block(
-        operation="conv",
-        in_channels=channels,
-        out_channels=out,
-        height=side,
-        width=side,
-        kernel=kernel,
-        stride=stride,
-        activation="relu",
-        norm_eps=_EPS,
-    )
-
-
 def _stem(stride: int, resolution: int, width: int) -> Blocks:
-    return ((_conv(3, width, resolution, 3, stride), 1),)
+    return ((_conv(3, width, resolution, kernel=3, stride=stride), 1),)
 
 
 @lru_cache(maxsize=4096)  # slots ask for a block again for each depth
@@ -252,14 +239,5 @@ def _others(
 
 def _head(resolution: int, channels: int, width: int, *, shrink: int, num_classes: int) -> Blocks:
     side = _side(resolution, shrink)
-    conv = _conv(channels, width, side, 1, 1)
-    pool = Block(operation="pool", in_channels=width, out_channels=width, height=side, width=side)
-    linear = Block(
-        operation="linear",
-        in_channels=width,
-        out_channels=num_classes,
-        height=1,
-        width=1,
-        bias=True,
-    )
-    return tuple((block, 1) for block in (conv, pool, linear))
+    conv = _conv(channels, width, side)
+    return tuple((block, 1) for block in (conv, *classifier(width, side, num_classes)))

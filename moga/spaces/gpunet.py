@@ -22,6 +22,7 @@ from moga.errors import UsageError
 from moga.network import Block
 from moga.networks.families import make_divisible
 from moga.spaces.base import Blocks, Derived, Slot, Space
+from moga.spaces.parts import check_classes, classifier, convolution
 
 __all__ = ["RESOLUTIONS", "GPUNetSpace"]
 
@@ -79,8 +80,7 @@ class GPUNetSpace(Space):
             raise UsageError(
                 f"resolution is {resolution!r}; give {_SMALLEST} pixels or more, or None for a gene"
             )
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise UsageError(f"num_classes is {num_classes!r}; give 1 or more")
+        check_classes(num_classes)
         self.resolution, self.num_classes = resolution, num_classes
 
     @property
@@ -298,22 +298,5 @@ def _others(*values: Any, operation: str) -> Blocks:
 
 
 def _head(channels: int, side: int, *, num_classes: int) -> Blocks:
-    conv = Block(
-        operation="conv",
-        in_channels=channels,
-        out_channels=_HEAD,
-        height=side,
-        width=side,
-        activation="relu",
-        norm_eps=_EPS,
-    )
-    pool = Block(operation="pool", in_channels=_HEAD, out_channels=_HEAD, height=side, width=side)
-    linear = Block(
-        operation="linear",
-        in_channels=_HEAD,
-        out_channels=num_classes,
-        height=1,
-        width=1,
-        bias=True,
-    )
-    return tuple((block, 1) for block in (conv, pool, linear))
+    conv = convolution(channels, _HEAD, side, norm_eps=_EPS)
+    return tuple((block, 1) for block in (conv, *classifier(_HEAD, side, num_classes)))

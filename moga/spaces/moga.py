@@ -11,7 +11,16 @@ from typing import Any, Final
 from moga.contracts import Gene
 from moga.errors import UsageError
 from moga.network import Block
+from moga.networks.families import make_divisible
 from moga.spaces.base import Blocks, Slot, Space
+from moga.spaces.parts import (
+    check_classes,
+    check_resolution,
+    convolution,
+    fixed,
+    linear,
+    pooling,
+)
 
 __all__ = ["CHOICES", "MoGASpace"]
 
@@ -68,17 +77,15 @@ class MoGASpace(Space):
         num_classes: int = 1000,
         stem_stride: int | None = None,
     ) -> None:
-        if not isinstance(resolution, int) or resolution < 8:
-            raise UsageError(f"resolution is {resolution!r}; give an integer of 8 pixels or more")
+        self.resolution = check_resolution(resolution)
+        self.num_classes = check_classes(num_classes)
         if width is None:
             width = 1.0 if resolution >= _FULL_WIDTH_FROM else _SMALL_WIDTH
         if not isinstance(width, int | float) or not 0.05 <= width <= 8:
             raise UsageError(f"width is {width!r}; give a multiplier between 0.05 and 8")
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise UsageError(f"num_classes is {num_classes!r}; give 1 or more")
         if stem_stride not in (None, 1, 2):
             raise UsageError(f"stem_stride is {stem_stride!r}; give 1, 2 or None")
-        self.resolution, self.width, self.num_classes = resolution, float(width), num_classes
+        self.width = float(width)
         self.stem_stride = stem_stride or (2 if resolution >= _FULL_STRIDE_FROM else 1)
 
     @property
@@ -113,7 +120,7 @@ class MoGASpace(Space):
     def slots(self) -> tuple[Slot, ...]:
         """The stem, 14 layers, and the head."""
         stem = self._stem()
-        slots = [Slot("stem", (), (), partial(_fixed, stem))]
+        slots = [Slot("stem", (), (), partial(fixed, stem))]
         channels, size = stem[-1][0].out_channels, stem[-1][0].out_size[0]
         for index, (base, stride, activation) in enumerate(_LAYERS):
             out = self._scale(base)
@@ -127,23 +134,18 @@ class MoGASpace(Space):
             )
             slots.append(Slot(f"layer_{index}", (index,), (CHOICES,), layer))
             channels, size = out, -(-size // stride)
-        slots.append(Slot("head", (), (), partial(_fixed, self._head(channels, size))))
+        slots.append(Slot("head", (), (), partial(fixed, self._head(channels, size))))
         return tuple(slots)
 
     def _scale(self, channels: int) -> int:
-        """Round as MobileNet does: to a multiple of 8, never below 90 % of the product."""
-        product = channels * self.width
-        rounded = max(8, int(product + 4) // 8 * 8)
-        return rounded + 8 if rounded < 0.9 * product else rounded
+        return make_divisible(channels * self.width)
 
     def _stem(self) -> Blocks:
         width, first = self._scale(16), self.resolution
-        conv = Block(
-            operation="conv",
-            in_channels=3,
-            out_channels=width,
-            height=first,
-            width=first,
+        conv = convolution(
+            3,
+            width,
+            first,
             kernel=3,
             stride=self.stem_stride,
             activation="hswish",
@@ -164,16 +166,7 @@ class MoGASpace(Space):
 
     def _head(self, channels: int, size: int) -> Blocks:
         wide, hidden = self._scale(960), self._scale(1280)
-        conv = Block(
-            operation="conv",
-            in_channels=channels,
-            out_channels=wide,
-            height=size,
-            width=size,
-            activation="hswish",
-            norm_eps=_EPS,
-        )
-        pool = Block(operation="pool", in_channels=wide, out_channels=wide, height=size, width=size)
+        conv = convolution(channels, wide, size, activation="hswish", norm_eps=_EPS)
         dense = Block(
             operation="conv",
             in_channels=wide,
@@ -182,19 +175,8 @@ class MoGASpace(Space):
             width=1,
             activation="hswish",
         )
-        linear = Block(
-            operation="linear",
-            in_channels=hidden,
-            out_channels=self.num_classes,
-            height=1,
-            width=1,
-            bias=True,
-        )
-        return tuple((block, 1) for block in (conv, pool, dense, linear))
-
-
-def _fixed(blocks: Blocks) -> Blocks:
-    return blocks
+        last = linear(hidden, self.num_classes)
+        return tuple((block, 1) for block in (conv, pooling(wide, size), dense, last))
 
 
 def _layer(

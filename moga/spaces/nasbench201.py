@@ -5,7 +5,6 @@ Dong and Yang 2020, "NAS-Bench-201: Extending the Scope of Reproducible Neural A
 latencies on 23 device settings; `data/README.md` says where they come from.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Mapping
 from functools import cached_property, lru_cache, partial
@@ -20,6 +19,7 @@ from moga.contracts import Gene, Genome, Genomes
 from moga.errors import NotInSpace, UnknownName
 from moga.network import CELL_OPERATIONS, Block, Network
 from moga.spaces.base import Blocks, Slot, Space
+from moga.spaces.parts import convolution, linear, pooling
 
 __all__ = ["DATA", "DEVICES", "NASBench201", "load_table"]
 
@@ -203,15 +203,7 @@ class NASBench201(Space):
 @lru_cache(maxsize=len(DATA))
 def _fixed(num_classes: int, resolution: int) -> tuple[Blocks, tuple[Blocks, ...], Blocks]:
     """Return what all networks share: the stem, what precedes each stage's cells, and the head."""
-    stem = Block(
-        operation="conv",
-        in_channels=3,
-        out_channels=_STAGES[0],
-        height=resolution,
-        width=resolution,
-        kernel=3,
-        norm_eps=_EPS,
-    )
+    stem = convolution(3, _STAGES[0], resolution, kernel=3, activation="none", norm_eps=_EPS)
     reductions: list[Blocks] = [()]
     for stage, (before, after) in enumerate(itertools.pairwise(_STAGES)):
         block = Block(
@@ -238,15 +230,8 @@ def _fixed(num_classes: int, resolution: int) -> tuple[Blocks, tuple[Blocks, ...
     )
     head = (
         norm,
-        dataclasses.replace(norm, operation="pool", activation="none", norm_eps=None),
-        Block(
-            operation="linear",
-            in_channels=last,
-            out_channels=num_classes,
-            height=1,
-            width=1,
-            bias=True,
-        ),
+        pooling(last, side),
+        linear(last, num_classes),
     )
     return ((stem, 1),), tuple(reductions), tuple((block, 1) for block in head)
 

@@ -193,6 +193,20 @@ def test_encode_says_which_field_no_gene_gives() -> None:
         space.encode(narrow)
 
 
+def test_encode_names_the_slot_in_the_midst_of_which_a_block_differs() -> None:
+    blocks = Tiny().decode((1, 2, 1)).blocks
+    other = Block(
+        operation="conv",
+        in_channels=16,
+        out_channels=16,
+        height=8,
+        width=8,
+        activation="relu",
+    )
+    with pytest.raises(NotInSpace, match="block 3 of the network does not fit slot 'body' of"):
+        Tiny().encode(Network((*blocks[:3], other, *blocks[4:])))
+
+
 def test_derived_values_of_a_table_are_few_and_known_by_their_genes() -> None:
     derived = Derived.of("half", (2, 0), ((4, 6), (1, 2, 3)), lambda a, b: a * b // 2)
     assert derived.values == (2, 4, 6, 3, 9)
