@@ -13,6 +13,7 @@
     │   └── MissingExtra                 an optional library is absent; names the install command
     ├── Exhausted                        a searcher has nothing left to propose
     ├── TooManyFailures                  evaluations fail one after another; the run stops
+    ├── ExportFailed                     an exported file computes something else than the network
     └── MeasurementFailed                a device could not time or build something
 
 A failed *evaluation* is no error: it is an `Outcome` (see `moga.contracts.Failed`).
@@ -23,6 +24,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "Exhausted",
+    "ExportFailed",
     "FormatError",
     "InvalidBlock",
     "InvalidGenome",
@@ -120,6 +122,10 @@ class Exhausted(MogaError):
 
 class TooManyFailures(MogaError):
     """Evaluations fail one after another."""
+
+
+class ExportFailed(MogaError):
+    """An exported file computes something else than the network."""
 
 
 class MeasurementFailed(MogaError):

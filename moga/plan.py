@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from moga.contracts import (
     Costs,
     Evaluator,
     Genomes,
+    Measured,
     Objective,
+    Outcome,
     Problem,
     Progress,
     costs_of,
@@ -24,6 +26,7 @@ from moga.contracts import (
 )
 from moga.devices.base import Device
 from moga.errors import InvalidObjective, UsageError
+from moga.network import Network
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable, count_table
 
@@ -51,7 +54,7 @@ class Tables:
         return {
             name: table.standard_error(genomes)
             for name, table in self.tables.items()
-            if table.spread
+            if table.uncertain
         }
 
     def box(
@@ -86,7 +89,8 @@ class Plan:
         constraints: limits on what is no objective.
         data: the user's text for the images, or None.
         images: training and validation images, where the space follows them.
-        evaluator: an object, text for the registry, or None where nothing needs evaluation.
+        evaluator: an object, text for the registry, several of them, or None where nothing needs
+            evaluation.
         texts: what space and devices were built from: the space's first; None for an object.
     """
 
@@ -96,7 +100,7 @@ class Plan:
     constraints: tuple[Objective, ...]
     data: str | None
     images: Any
-    evaluator: Evaluator | str | None
+    evaluator: Evaluator | str | Sequence[Evaluator | str] | None
     texts: tuple[str | None, ...]
 
     @classmethod
@@ -108,7 +112,7 @@ class Plan:
         *,
         constraints: Sequence[Objective | str] = (),
         data: str | Path | None = None,
-        evaluator: Evaluator | str | None = None,
+        evaluator: Evaluator | str | Sequence[Evaluator | str] | None = None,
     ) -> "Plan":
         """Turn names into objects and check that they fit together.
 
@@ -130,8 +134,14 @@ class Plan:
         limits = tuple(_limit(item, names) for item in constraints)
         _check_names(goals, limits)
         source = evaluator if evaluator is not None else _default_evaluator(built, goals + limits)
-        if isinstance(source, str):
-            registry.parameters("evaluator", source)
+        for item in _listed(source):
+            if isinstance(item, str):
+                registry.parameters("evaluator", item)
+        if _measures_latency(source) and len(devices) > 1:
+            raise UsageError(
+                f"an evaluator measures latency, but the search has {len(devices)} devices "
+                f"({', '.join(names)}); give the one that it measures on"
+            )
         return cls(
             space=built,
             devices=devices,
@@ -150,9 +160,14 @@ class Plan:
 
     @property
     def evaluated(self) -> tuple[str, ...]:
-        """Metrics of objectives and limits that need an evaluation."""
+        """Metrics of objectives and limits that need an evaluation.
+
+        Latency is one of them where the user's evaluator measures it; the device's table then only
+        says what is not worth measuring.
+        """
         metrics = [o.metric for o in self.objectives + self.constraints]
-        return tuple(dict.fromkeys(m for m in metrics if m not in (*_COUNTED, "latency")))
+        known = _COUNTED if _measures_latency(self.evaluator) else (*_COUNTED, "latency")
+        return tuple(dict.fromkeys(metric for metric in metrics if metric not in known))
 
     def _latency_name(self, device: Device) -> str:
         return "latency" if len(self.devices) == 1 else f"latency@{device.name}"
@@ -186,15 +201,20 @@ class Plan:
                 f"its own; pass evaluator=, an object or one of: "
                 f"{', '.join(registry.names('evaluator'))}"
             )
-        built: Evaluator = registry.create(
-            "evaluator",
-            source,
-            space=self.space,
-            images=self.images,
-            seed=seed,
-            directory=directory,
-            progress=progress,
-        )
+        parts: list[Evaluator] = [
+            registry.create(
+                "evaluator",
+                item,
+                space=self.space,
+                images=self.images,
+                seed=seed,
+                directory=directory,
+                progress=progress,
+                device=self.devices[0],
+            )
+            for item in _listed(source)
+        ]
+        built = parts[0] if len(parts) == 1 else Combined(parts)
         if missing := [m for m in self.evaluated if m not in built.metrics]:
             raise UsageError(
                 f"the evaluator gives {', '.join(built.metrics)}, but not {', '.join(missing)}"
@@ -205,7 +225,9 @@ class Plan:
         """Return all that a searcher may know."""
 
         def known(genomes: Genomes) -> Costs:
-            return costs_of(tables.values(genomes), self.objectives, len(genomes))
+            values = tables.values(genomes)
+            exact = {name: values[name] for name in values if name not in self.evaluated}
+            return costs_of(exact, self.objectives, len(genomes))
 
         return Problem(
             self.space.genes, self.space.reference, self.objectives, self.space.canonical, known
@@ -215,7 +237,9 @@ class Plan:
         """Return what must be recorded of the plan, as JSON values."""
         space = {"name": self.space.name, "spec": self.space.spec, "digest": self.space.digest}
         source = self.evaluator
-        name = source if isinstance(source, str) else type(source).__qualname__ if source else ""
+        name = " + ".join(
+            item if isinstance(item, str) else type(item).__qualname__ for item in _listed(source)
+        )
         images = None
         if self.images is not None:
             images = {"source": self.data or "bundled", "digest": self.images.digest}
@@ -227,6 +251,72 @@ class Plan:
             "data": images,
             "evaluator": {"name": name} if self.evaluated else None,
         }
+
+
+class Combined:
+    """Several evaluators as one: each network is evaluated by all of them, in order.
+
+    What only one of them offers (a description, weights to inherit) is offered by this one too.
+
+    Args:
+        parts: two or more, of different metrics.
+
+    Raises:
+        UsageError: two that give the same metric.
+    """
+
+    def __init__(self, parts: Sequence[Evaluator]) -> None:
+        self.parts = tuple(parts)
+        self.metrics = tuple(metric for part in parts for metric in part.metrics)
+        if len(set(self.metrics)) < len(self.metrics):
+            raise UsageError(
+                f"the evaluators give {', '.join(self.metrics)}: each metric may come from one only"
+            )
+
+    def evaluate(self, networks: Sequence[Network]) -> list[Outcome]:
+        """Return one outcome a network: all values where every part measured it.
+
+        Otherwise, the first outcome that is no measurement.
+        """
+        rows = zip(*(part.evaluate(networks) for part in self.parts), strict=True)
+        return [_joined(outcomes) for outcomes in rows]
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "parts":
+            for part in self.parts:
+                if hasattr(part, name):
+                    return getattr(part, name)
+        raise AttributeError(f"none of the combined evaluators has {name!r}")
+
+
+def _joined(outcomes: tuple[Outcome, ...]) -> Outcome:
+    values: dict[str, float] = {}
+    spread: dict[str, float] = {}
+    for outcome in outcomes:
+        if not isinstance(outcome, Measured):
+            return outcome
+        values |= outcome.values
+        spread |= outcome.spread
+    return Measured(values, spread)
+
+
+def _listed(
+    source: Evaluator | str | Sequence[Evaluator | str] | None,
+) -> tuple[Evaluator | str, ...]:
+    """Return the evaluators that were given, however they were."""
+    if source is None:
+        return ()
+    return tuple(source) if isinstance(source, list | tuple) else (cast(Evaluator | str, source),)
+
+
+def _measures_latency(source: Evaluator | str | Sequence[Evaluator | str] | None) -> bool:
+    """Whether one of the evaluators measures latency; text says so by its name alone."""
+    return any(
+        registry.parse_call(item)[0] == "latency"
+        if isinstance(item, str)
+        else "latency" in item.metrics
+        for item in _listed(source)
+    )
 
 
 def space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any, Space]:

@@ -8,6 +8,7 @@ instead of names.
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final
@@ -26,9 +27,25 @@ _BUILTINS: Final[Mapping[str, Mapping[str, str]]] = {
         "nasbench201": "moga.spaces.nasbench201:NASBench201",
         "subspace": "moga.spaces.subspace:Subspace",
     },
-    "device": {"cpu": "moga.devices.host:cpu"},
+    "device": {
+        "cpu": "moga.devices.host:cpu",
+        "cuda": "moga.devices.host:cuda",
+        "onnxruntime": "moga.devices.host:onnxruntime",
+        "tensorrt": "moga.devices.host:tensorrt",
+        "preset": "moga.devices.presets:preset",
+        "table": "moga.devices.table:from_file",
+    },
     "searcher": {
+        "auto": "moga.searchers.auto:Auto",
+        "bayes": "moga.searchers.bayes:Bayes",
+        "lamcts": "moga.searchers.lamcts:LAMCTS",
+        "controller": "moga.searchers.controller:Controller",
+        "llr": "moga.searchers.llr:LLR",
         "nsga2": "moga.searchers.nsga2:NSGA2",
+        "evolution": "moga.searchers.evolution:RegularizedEvolution",
+        "local": "moga.searchers.local:LocalSearch",
+        "pymoo": "moga.searchers.pymoo:Pymoo",
+        "portfolio": "moga.searchers.portfolio:Portfolio",
         "random": "moga.searchers.random:RandomSearch",
     },
     "executor": {
@@ -38,12 +55,15 @@ _BUILTINS: Final[Mapping[str, Mapping[str, str]]] = {
     "evaluator": {
         "supernet": "moga.supernets.source:supernet",
         "tabular": "moga.supernets.tabular:TabularEvaluator",
+        "latency": "moga.devices.evaluator:LatencyEvaluator",
     },
     "family": {"moga": "moga.families.moga:MoGA"},
 }
 
 _CATALOGUES: Final[Mapping[str, str]] = {"device": "moga.devices.catalog:CATALOG"}
 """Mappings of further names to factories, for what is data rather than code."""
+
+_PATH: Final = re.compile(r"[A-Za-z_][\w./-]*")
 
 KINDS: Final = tuple(_BUILTINS)
 
@@ -91,19 +111,30 @@ def _factory(kind: str, name: str) -> Callable[..., Any]:
     raise UnknownName(kind, name, names(kind))
 
 
-def _value(node: ast.expr, text: str) -> Any:
+def _value(node: ast.expr, source: str, text: str) -> Any:
     if isinstance(node, ast.Name):
         return node.id
+    if isinstance(node, ast.List | ast.Tuple):
+        values = [_value(element, source, text) for element in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    if isinstance(node, ast.Call):  # such as searchers=[nsga2(population=20), local]
+        return ast.unparse(node)
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
+        words = ast.get_source_segment(source, node) or ""
+        if _PATH.fullmatch(words):
+            return words
         raise UsageError(
             f"cannot read {ast.unparse(node)!r} in {text!r}; give a number, a word or a quoted text"
         ) from error
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
-    """Read ``name`` or ``name(key=value, ...)``; a bare word as a value is a text.
+    """Read ``name`` or ``name(key=value, ...)``; a bare word as a value is a text, a call too.
+
+    So is a path of letters, digits, ``_``, ``-``, ``.`` and ``/`` that begins with a letter; other
+    paths need quotes.
 
     Raises:
         UsageError: text of another form.
@@ -115,16 +146,18 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     name, opening, _ = text.strip().partition("(")
     if not opening:
         return name.strip(), {}
+    source = f"_{text.strip()[len(name) :]}"
     try:
-        call = ast.parse(f"_{text.strip()[len(name) :]}", mode="eval").body
+        call = ast.parse(source, mode="eval").body
     except SyntaxError as error:
-        raise UsageError(f"cannot read {text!r}; expected name(key=value, ...)") from error
+        quotes = ", with quotes around a path" if "/" in text or "." in text else ""
+        raise UsageError(f"cannot read {text!r}; expected name(key=value, ...){quotes}") from error
     if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
         raise UsageError(f"cannot read {text!r}; expected name(key=value, ...)")
     if len({keyword.arg for keyword in call.keywords}) < len(call.keywords):
         raise UsageError(f"{text!r} gives an argument twice")
     return name.strip(), {
-        str(keyword.arg): _value(keyword.value, text) for keyword in call.keywords
+        str(keyword.arg): _value(keyword.value, source, text) for keyword in call.keywords
     }
 
 

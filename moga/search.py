@@ -47,7 +47,8 @@ class Search:
         constraints: limits on what is no objective, such as ``"macs<=3e8"``.
         searcher: a name or text; or a `Searcher` class's factory ``(problem, rng) -> Searcher``.
         data: a folder of class folders; None: the bundled photographs, where images are needed.
-        evaluator: where accuracy comes from: text or an `Evaluator`; None: the space's own (for
+        evaluator: where accuracy comes from: text or an `Evaluator`, or several (such as
+            ``["supernet", "latency"]``, which measures each candidate); None: the space's own (for
             ``moga``, a supernet that is trained on `data`, or taken from the cache).
         evaluations: how many genomes are evaluated at most.
         hours: a time limit over all sessions of the run; None: no limit.
@@ -90,7 +91,7 @@ class Search:
         constraints: Sequence[Objective | str] = (),
         searcher: Any = "nsga2",
         data: str | Path | None = None,
-        evaluator: Evaluator | str | None = None,
+        evaluator: Evaluator | str | Sequence[Evaluator | str] | None = None,
         evaluations: int = 1000,
         hours: float | None = None,
         seed: int = 0,
@@ -288,7 +289,8 @@ class Search:
         """Return the arguments that build this search again; None where one is an object."""
         plan, settings = self.plan, self.settings
         options = settings.executor_options
-        specs = (settings.searcher, settings.executor, settings.family, plan.evaluator)
+        evaluators = plan.evaluator if isinstance(plan.evaluator, list) else [plan.evaluator]
+        specs = (settings.searcher, settings.executor, settings.family, *evaluators)
         if None in plan.texts or not all(spec is None or isinstance(spec, str) for spec in specs):
             return None
         retries = options["retries"]

@@ -31,7 +31,7 @@ from moga.contracts import (
     costs_of,
     violations_of,
 )
-from moga.errors import Exhausted, RunMismatch, TooManyFailures
+from moga.errors import Exhausted, InvalidGenome, RunMismatch, TooManyFailures
 from moga.files import atomic_path, atomic_write
 from moga.network import Network
 from moga.pareto.archive import Archive
@@ -40,6 +40,7 @@ from moga.report.text import column
 from moga.result import Result
 from moga.runtime.ledger import Answer, Ledger, Stop
 from moga.runtime.rundir import read_configuration, write_configuration
+from moga.spaces.base import Decoder
 
 __all__ = ["Batch", "Session", "Settings"]
 
@@ -106,6 +107,7 @@ class Session:
         self.ledger = Ledger(directory / "journal.jsonl")
         self.tables = plan.build_tables(directory / "tables", progress)
         self.problem = plan.problem(self.tables)
+        self._decode = Decoder(plan.space)
         rng = np.random.default_rng(settings.seed)
         self.searcher: Searcher = (
             registry.create("searcher", settings.searcher, problem=self.problem, rng=rng)
@@ -152,7 +154,7 @@ class Session:
             else recorded.wanted
         )
         try:
-            genomes = self.searcher.ask(n)
+            genomes = self._checked(self.searcher.ask(n), n)
         except Exhausted:
             if recorded is None:
                 self._reason = "exhausted"
@@ -173,6 +175,26 @@ class Session:
         if not batch.recorded and batch.networks and submit:
             self._submit(batch)
         return True
+
+    def _checked(self, genomes: Any, n: int) -> Genomes:
+        """Return what the searcher proposed, where it is what it should be.
+
+        Raises:
+            InvalidGenome: a genome out of range or of the wrong length, or more than n of them.
+        """
+        searcher = self.settings.searcher
+        name = searcher if isinstance(searcher, str) else type(self.searcher).__qualname__
+        try:
+            checked = self.plan.space.validate(genomes) if len(genomes) else np.asarray(genomes)
+        except (InvalidGenome, TypeError, ValueError) as error:
+            raise InvalidGenome(
+                f"the searcher {name} proposed what is no genome: {error}"
+            ) from error
+        if len(checked) > n:
+            raise InvalidGenome(
+                f"the searcher {name} proposed {len(checked)} genomes; it was asked for {n}"
+            )
+        return checked
 
     def _used_up(self) -> bool:
         settings = self.settings
@@ -201,17 +223,17 @@ class Session:
         limits = (*self.plan.objectives, *self.plan.constraints)
         violations = violations_of(self.tables.values(genomes), limits, n)
         outcomes: list[Outcome | None] = [None] * n
-        networks: dict[int, Network] = {}
+        evaluated, rows = bool(self.plan.evaluated), []
         for row in range(n):
             if violations[row] > 0:
                 continue
             if (done := self._done.get(genomes[row].tobytes())) is not None:
                 outcomes[row] = done
-            elif not self.plan.evaluated:
+                continue
+            rows.append(row)
+            if not evaluated:
                 outcomes[row] = Measured({})
-                networks[row] = self.plan.space.decode(genomes[row])
-            else:
-                networks[row] = self.plan.space.decode(genomes[row])
+        networks = dict(zip(rows, self._decode(genomes[rows]), strict=True)) if rows else {}
         batch = Batch(number, genomes, networks, outcomes)
         answer = self.ledger.answers.get(number)
         if answer is not None:
@@ -303,9 +325,10 @@ class Session:
             outcome = batch.outcomes[row]
             if outcome is not None:
                 self._done[batch.genomes[row].tobytes()] = outcome
-        observations = self._observe(batch)
+        values, errors = self._values(batch)
+        observations = self._observe(batch, values, errors)
         self.archive.add(observations)
-        self._enter(batch, observations)
+        self._enter(batch, observations, values, errors)
         self.searcher.tell(observations)
         self._watch_failures(batch)
         self._enter_phase("read the journal" if batch.recorded else "search")
@@ -339,7 +362,11 @@ class Session:
         values: dict[str, Any] = dict(self.tables.values(batch.genomes))
         errors: dict[str, Any] = dict(self.tables.standard_errors(batch.genomes))
         for metric in self.plan.evaluated:
-            values[metric], errors[metric] = np.full(n, np.nan), np.full(n, np.nan)
+            # where a limit forbade the evaluation, a latency stays the table's
+            values[metric] = values.get(metric, np.full(n, np.nan)).copy()
+            errors[metric] = errors.get(metric, np.full(n, np.nan)).copy()
+            for row in batch.networks:
+                values[metric][row] = errors[metric][row] = np.nan
             for row, outcome in enumerate(batch.outcomes):
                 if isinstance(outcome, Measured | Bounded):
                     values[metric][row] = outcome.values[metric]
@@ -347,8 +374,9 @@ class Session:
                     errors[metric][row] = outcome.spread.get(metric, math.nan)
         return values, errors
 
-    def _observe(self, batch: Batch) -> Observations:
-        values, errors = self._values(batch)
+    def _observe(
+        self, batch: Batch, values: dict[str, Any], errors: dict[str, Any]
+    ) -> Observations:
         objectives, n = self.plan.objectives, len(batch.genomes)
         costs = costs_of(values, objectives, n)
         spread = costs_of(errors, objectives, n)
@@ -366,9 +394,14 @@ class Session:
             fidelity=np.array(fidelity),
         )
 
-    def _enter(self, batch: Batch, observations: Observations) -> None:
+    def _enter(
+        self,
+        batch: Batch,
+        observations: Observations,
+        values: dict[str, Any],
+        errors: dict[str, Any],
+    ) -> None:
         """Append a row a genome to the table of evaluations."""
-        values, errors = self._values(batch)
         worst, best = self.tables.box(self.plan.objectives)
         self._volume = self.archive.hypervolume(worst.tolist(), best.tolist())
         for row, genome in enumerate(batch.genomes):

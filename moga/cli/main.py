@@ -4,16 +4,20 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Messages and progr
 error, results to standard output.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from moga._version import __version__
-from moga.cli.show import print_json, print_message, print_profile, print_result
-from moga.errors import MogaError, UsageError
+from moga.cli.analyze import analyze
+from moga.cli.blocks import BlockTimes, export_folder, import_times, was_given
+from moga.cli.devices import devices
+from moga.cli.exits import exits
+from moga.cli.export import export
+from moga.cli.fitted import fit_times
+from moga.cli.show import print_json, print_profile, print_result
+from moga.errors import UsageError
 
 __all__ = ["app"]
 
@@ -52,25 +56,6 @@ RunArgument = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def _exits(directory: Callable[[], str | Path | None] = lambda: None) -> Iterator[None]:
-    """Turn errors into a message and an exit code; `directory` names the run for Ctrl-C."""
-    try:
-        yield
-    except UsageError as error:
-        print_message(f"error: {error}")
-        raise typer.Exit(2) from error
-    except MogaError as error:
-        print_message(f"failed: {error}")
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        run = directory()
-        begun = run is not None and Path(run, "run.json").exists()
-        hint = f"; continue with: moga resume {run}" if begun else ""
-        print_message(f"interrupted{hint}")
-        raise typer.Exit(130) from error
-
-
 def _split(text: str) -> list[str]:
     """Split at commas that stand in no brackets and no quotes.
 
@@ -93,6 +78,10 @@ def _split(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part.strip() for part in parts]
+
+
+def _one_or_all(items: list[str]) -> str | list[str]:
+    return items[0] if len(items) == 1 else items
 
 
 def _version(wanted: bool) -> None:
@@ -150,7 +139,8 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
     evaluator: Annotated[
         str | None,
         typer.Option(
-            help="Where accuracy comes from.",
+            help="Where accuracy comes from. Several, separated by commas: supernet,latency also "
+            "measures each candidate's latency.",
             show_default="the space's own: for moga a supernet, trained or from the cache",
         ),
     ] = None,
@@ -192,7 +182,7 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
     Without options: MoGA's space, this machine, photographs that ship with moga.
     """
     run_dir = [storage]
-    with _exits(lambda: run_dir[0]):
+    with exits(lambda: run_dir[0]):
         from moga.report.progress import auto
         from moga.search import Search
 
@@ -200,12 +190,12 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
         with auto() as progress:
             found = Search(
                 space,
-                devices[0] if len(devices) == 1 else devices,
+                _one_or_all(devices),
                 None if objectives is None else _split(objectives),
                 constraints=constraint or (),
                 searcher=searcher,
                 data=data,
-                evaluator=evaluator,
+                evaluator=None if evaluator is None else _one_or_all(_split(evaluator)),
                 evaluations=evaluations,
                 hours=hours,
                 seed=seed,
@@ -236,7 +226,7 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Continue a run that was interrupted; a finished one is left as it is."""
-    with _exits(lambda: run):
+    with exits(lambda: run):
         from moga.report.progress import auto
         from moga.search import Search
 
@@ -249,9 +239,12 @@ def resume(
 @app.command(
     epilog="Examples:\n\n"
     "  moga profile\n\n"
-    '  moga profile --space "moga(resolution=32, width=0.35)" --networks 50 --output cpu.npz'
+    '  moga profile --space "moga(resolution=32, width=0.35)" --networks 50 --output cpu.npz\n\n'
+    '  moga profile --space "moga(resolution=224, num_classes=1000)" --export-blocks phone/\n\n'
+    "  moga profile --import phone/ --device-name pixel --output pixel.npz",
 )
 def profile(  # noqa: PLR0917 - typer reads the options from the signature
+    context: typer.Context,
     space: SpaceOption = "moga",
     device: Annotated[str, typer.Option(help="The device to measure.")] = "cpu",
     data: DataOption = None,
@@ -264,6 +257,66 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
             help="Where the table goes, an .npz file.", show_default="latency-SPACE-DEVICE.npz"
         ),
     ] = None,
+    export_blocks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of measuring, write the space's blocks as ONNX files into a folder, to "
+            "be timed on another device. What is there is kept.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="With --export-blocks: files to write now.", show_default="all"),
+    ] = None,
+    import_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            help="Instead of measuring, read times of the blocks: the folder of --export-blocks "
+            "with the times in it, or a file of times.",
+            metavar="PATH",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="With --export-blocks, --import and --fit: images a batch.",
+            show_default="1 or DIR's",
+        ),
+    ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of measuring, fit the table to times of whole networks: a CSV or Parquet "
+            "file with the columns latency_ms, and genome or network.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="With --import: the precision that the times must be of, where they say.",
+            show_default="any one",
+        ),
+    ] = "",
+    device_name: Annotated[
+        str,
+        typer.Option(
+            help="With --import and --fit: what the device is called.",
+            show_default="what the times say, or FILE's name",
+        ),
+    ] = "",
+    missing: Annotated[
+        str,
+        typer.Option(
+            help="With --import: blocks without a time are [bold]refuse[/bold]d, or "
+            "[bold]predict[/bold]ed from the others and marked."
+        ),
+    ] = "refuse",
     as_json: JsonOption = False,
 ) -> None:
     """Measure a device's latency table of a space, and say how far the table is off.
@@ -272,7 +325,32 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
     measuring random networks end to end. The space follows the images as in [bold]moga
     search[/bold]; "moga(resolution=224, num_classes=1000)" is the paper's.
     """
-    with _exits():
+    with exits():
+        if export_blocks is not None and import_from is not None:
+            raise UsageError("give --export-blocks or --import, not both")
+        if fit is not None:
+            if export_blocks is not None or import_from is not None:
+                raise UsageError("give --fit alone, without --export-blocks or --import")
+            fit_times(
+                fit,
+                space,
+                data,
+                device=device_name,
+                batch=batch or 1,
+                output=output,
+                as_json=as_json,
+            )
+            return
+        if export_blocks is not None:
+            export_folder(space, data, export_blocks, batch=batch, limit=limit, as_json=as_json)
+            return
+        if import_from is not None:
+            times = BlockTimes(batch, precision, device_name, missing)
+            asked = was_given(context, "space")
+            import_times(
+                import_from, space if asked else None, data, times, output=output, as_json=as_json
+            )
+            return
         import numpy as np
 
         from moga import registry
@@ -297,7 +375,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
 @app.command(epilog="Example:\n\n  moga report runs/moga-cpu-001")
 def report(run: RunArgument, as_json: JsonOption = False) -> None:
     """Write report.html again from the files of a run."""
-    with _exits():
+    with exits():
         from moga.report.html import write_report
 
         path = write_report(run)
@@ -314,11 +392,20 @@ def networks(
     ] = False,
 ) -> None:
     """List every published network that moga knows: counted here, beside its paper's figures."""
-    with _exits():
+    with exits():
         from moga.cli.networks import print_networks
         from moga.networks.zoo import table
 
         print_networks(table(), as_json=as_json)
+
+
+app.command(
+    epilog="Examples:\n\n  moga export runs/moga-cpu-001/family/A.json --onnx A.onnx "
+    "--weights runs/moga-cpu-001/family/A.safetensors --fold\n\n"
+    "  moga export moga_a --onnx moga_a.onnx --dynamic-batch"
+)(export)
+app.command(epilog="Example:\n\n  moga devices --json")(devices)
+app.add_typer(analyze)
 
 
 if __name__ == "__main__":

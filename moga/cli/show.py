@@ -115,8 +115,19 @@ def print_profile(
     shown.add_row("networks take", f"{low:.4g} to {high:.4g} {table.unit}")
     for key, value in table.provenance.items():
         shown.add_row(key.replace("_", " "), _text(value))
-    shown.add_row("error", str(error) if error else "not measured (the device is a table itself)")
+    shown.add_row("error", str(error) if error else _unmeasured(table))
     Console(markup=False, highlight=False).print(shown)
+
+
+def _unmeasured(table: "CostTable") -> str:
+    """Say what is known of a table's error where no network was measured for it."""
+    if table.provenance.get("method") == "fitted":
+        mape, networks = table.provenance["cv_mape"], table.provenance["networks"]
+        return (
+            f"MAPE {mape:.2g} % of networks held out ({networks} networks, cross-validated); a new "
+            f"timing lies within ± {1.645 * table.provenance['standard_error_ms']:.2g} ms in 90 %"
+        )
+    return "not measured (the device is a table itself)"
 
 
 def _text(value: Any) -> str:

@@ -1,18 +1,13 @@
-"""How blocks and networks are timed, how a latency table comes of it, and how wrong the table is.
+"""How a latency table comes of timed blocks, and how wrong the table is.
 
-The protocol, which `Sampling` sets:
-
-1. Every *unique* block of a space is built once, and a few whole networks, the *anchors*, with it.
-2. Warm-ups: all of them run a few times in turn.
-3. Rounds: each round runs everything once, in a new random order. Blocks timed one after another
-   would find their weights in the caches, and their sum fall 17-22 % below the whole network.
-4. A round's speed is the median, over all that ran in it, of the time relative to each one's own
-   median. Times are divided by it and stand for the quieter moments (`steady`, ours): other
-   programs and the clock frequency slow all that runs in a round alike.
-5. A block's time is the mean without a tenth at either end (GENet's protocol), with its standard
-   error.
-6. The anchors say what a network costs besides its blocks: the table's constant is the mean of what
+1. Every *unique* block of a space is timed once (`moga.devices.timing`), and with them a few whole
+   networks, the *anchors*. Times that the store has are reused.
+2. The anchors say what a network costs besides its blocks: the table's constant is the mean of what
    they took beyond the sum of theirs. Timed again later, they say whether the machine is as fast.
+3. Where there are more blocks than time (`missing="predict"`), the blocks that most genomes use are
+   timed first, a few at a time, until the time is used up. Each such *chunk* holds the same few
+   *probes* as well, by which its speed is compared with the first chunk's. The rest is predicted by
+   a regression on work and traffic (`moga.devices.predict`), and marked in the table.
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
 time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
@@ -21,8 +16,8 @@ time is the sum of its blocks'; `table_error` tests it on networks that had no p
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +25,31 @@ from numpy.typing import NDArray
 from moga.contracts import Genomes, Progress, Silent
 from moga.devices.base import Device, Latency, Measures, noise_grid
 from moga.devices.engines.base import Engine
+from moga.devices.predict import BlockRegression
 from moga.devices.store import ValueStore
-from moga.errors import UsageError
+from moga.devices.timing import (
+    PROTOCOL,
+    Sampling,
+    Subject,
+    measure,
+    steady,
+    summarise,
+    time_rounds,
+    trimmed_mean,
+)
+from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
+from moga.networks.count import count_params
 from moga.spaces.base import Space, sample_uniform
 from moga.spaces.cost import CostTable, slot_blocks
 
 __all__ = [
     "PROTOCOL",
+    "Missing",
     "Sampling",
     "TableError",
     "anchor_networks",
+    "block_uses",
     "check_table",
     "measure",
     "profile_space",
@@ -52,186 +61,37 @@ __all__ = [
     "unique_blocks",
 ]
 
-PROTOCOL: Final = 1
-"""Number of the protocol above; values timed by another are never reused."""
+Missing = Literal["measure", "predict", "refuse"]
+"""What becomes of blocks without a time: all are timed; those that the time allows are, and the
+others predicted and marked; or the table is refused."""
 
 _MOST_BLOCKS: Final = 5000
-_DRIFT_WORTH_A_NOTE: Final = 0.05
 _GRID_SAMPLE: Final = 256
-_ENOUGH_FOR_SPEED: Final = 8
-_QUIET: Final = 0.25
+_USES_SAMPLE: Final = 4096
+_PROBES: Final = 3
+_FIRST_CHUNK: Final = 24
+_CHUNK: Final = 64
+_CHUNK_BYTES: Final = 1 << 30
 
-Subject = Block | Network
 
+def block_uses(space: Space) -> dict[Block, float]:
+    """Return all blocks of a space, each with how often it occurs in a random network on average.
 
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-    """How often things are timed.
-
-    Args:
-        rounds: rounds at the least.
-        seconds: further rounds while they fit in this time, as the warm-ups predict.
-        most: rounds at the most.
-        warmups: rounds that do not count.
-        trim: share left out at either end; below .5.
-        anchors: whole networks that are timed with a table's blocks.
-
-    Raises:
-        UsageError: a number out of range.
+    The average is over 4,096 uniform genomes, always the same; blocks that none of them has come
+    with 0. The order is that of the slots.
     """
-
-    rounds: int = 30
-    seconds: float = 20.0
-    most: int = 400
-    warmups: int = 5
-    trim: float = 0.1
-    anchors: int = 6
-
-    def __post_init__(self) -> None:
-        checks = {
-            "rounds": (self.rounds >= 2, "2 or more"),
-            "seconds": (self.seconds >= 0, "0 or more"),
-            "most": (self.most >= self.rounds, f"at least the {self.rounds} rounds"),
-            "warmups": (self.warmups >= 1, "1 or more"),
-            "trim": (0 <= self.trim < 0.5, "0 or more, below .5"),
-            "anchors": (self.anchors >= 2, "2 or more"),
-        }
-        for name, (fine, allowed) in checks.items():
-            if not fine:
-                raise UsageError(f"sampling: {name} is {getattr(self, name)}; allowed: {allowed}")
-
-
-def trimmed_mean(
-    times: NDArray[np.float64], trim: float = 0.1
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard error of each column without `trim` of the rows at either end.
-
-    The standard error is Tukey and McLaughlin's (1963), from the winsorised variance; it takes the
-    rows as independent.
-
-    Args:
-        times: shape (rounds, n), at least two rounds.
-        trim: share left out at either end.
-
-    Returns:
-        Two arrays of shape (n,).
-    """
-    ordered = np.sort(times, axis=0)
-    rounds = len(ordered)
-    cut = int(trim * rounds)
-    inner = ordered[cut : rounds - cut]
-    winsorised = np.clip(ordered, inner[0], inner[-1])
-    error = winsorised.std(axis=0, ddof=1) / ((1 - 2 * cut / rounds) * math.sqrt(rounds))
-    return inner.mean(axis=0), error
-
-
-def time_rounds(
-    engine: Engine,
-    subjects: Sequence[Subject],
-    sampling: Sampling,
-    *,
-    rng: np.random.Generator,
-    progress: Progress,
-    phase: str,
-) -> NDArray[np.float64]:
-    """Time everything in shuffled rounds.
-
-    Args:
-        engine: runs it.
-        subjects: n blocks and networks.
-        sampling: how often.
-        rng: gives the orders; consumed.
-        progress: is told of each round.
-        phase: what this is called there.
-
-    Returns:
-        Milliseconds, shape (rounds, n).
-
-    Raises:
-        MeasurementFailed: one cannot be built or run.
-    """
-    with engine.session():
-        progress.phase(f"{phase}: build and warm up", len(subjects), "timed")
-        runs = []
-        for done, subject in enumerate(subjects, start=1):
-            runs.append(engine.prepare(subject))
-            progress.advance(done)
-        begin = time.monotonic()
-        for _ in range(sampling.warmups):
-            for run in runs:
-                run()
-        a_round = (time.monotonic() - begin) / sampling.warmups
-        affordable = int(sampling.seconds / max(a_round, 1e-9))
-        rounds = min(max(affordable, sampling.rounds), sampling.most)
-        progress.phase(phase, rounds, "rounds")
-        times = np.empty((rounds, len(runs)))
-        for index in range(rounds):
-            for which in rng.permutation(len(runs)):
-                times[index, which] = runs[which]()
-            progress.advance(index + 1)
-    return times
-
-
-def steady(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Take the machine's changing speed out of times.
-
-    With fewer than 8 columns a round's speed cannot be told from its columns' own noise: all rounds
-    are then scaled alike, by the lower quartile of the speeds over their mean.
-
-    Args:
-        times: shape (rounds, n).
-
-    Returns:
-        Times as of the lower quartile of the speeds, shape (rounds, n), and the relative time of
-        each round, 1 where it is typical, shape (rounds,).
-    """
-    typical = np.maximum(np.median(times, axis=0), 1e-9)
-    speed = np.median(times / typical, axis=1)
-    quiet = np.quantile(speed, _QUIET)
-    if times.shape[1] < _ENOUGH_FOR_SPEED or speed.min() <= 0:
-        return times * (quiet / max(trimmed_mean(speed[:, None])[0][0], 1e-9)), speed
-    return times / speed[:, None] * quiet, speed
-
-
-def _summarise(
-    times: NDArray[np.float64], sampling: Sampling, batch: int, progress: Progress
-) -> tuple[list[Latency], float]:
-    """Return one latency a column, and by how much the second half of the rounds was slower."""
-    calm, speed = steady(times)
-    half = len(speed) // 2
-    drift = float(np.median(speed[half:]) / max(np.median(speed[:half]), 1e-9) - 1)
-    if abs(drift) > _DRIFT_WORTH_A_NOTE:
-        change = f"{abs(100 * drift):.0f} % {'more' if drift > 0 else 'less'}"
-        progress.note(
-            "The machine changed its speed while it was measured: the second half of the rounds "
-            f"took {change} time. Other programs may be running; measure again when it is quiet."
-        )
-    means, errors = trimmed_mean(calm, sampling.trim)
-    latencies = [
-        Latency(float(mean), float(error), len(times), "measured", batch)
-        for mean, error in zip(means, errors, strict=True)
-    ]
-    return latencies, drift
-
-
-def measure(
-    engine: Engine,
-    networks: Sequence[Network],
-    sampling: Sampling,
-    rng: np.random.Generator,
-    progress: Progress,
-) -> list[Latency]:
-    """Time whole networks end to end in shuffled rounds: one latency a network, in order.
-
-    Raises:
-        MeasurementFailed: one cannot be built or run.
-    """
-    if not networks:
-        return []
-    times = time_rounds(
-        engine, networks, sampling, rng=rng, progress=progress, phase="measure networks end to end"
-    )
-    return _summarise(times, sampling, engine.batch, progress)[0]
+    genomes = sample_uniform(space.sizes, _USES_SAMPLE, np.random.default_rng(0))
+    uses: dict[Block, float] = {}
+    for slot in space.slots:
+        share = np.ones(1)
+        if slot.shape:
+            counts = np.bincount(slot.flat_index(genomes), minlength=math.prod(slot.shape))
+            share = counts / len(genomes)
+        share = share.reshape(slot.shape)
+        for index, blocks in slot_blocks(slot):
+            for block, times in blocks:
+                uses[block] = uses.get(block, 0.0) + times * float(share[index])
+    return uses
 
 
 def unique_blocks(space: Space) -> list[Block]:
@@ -245,11 +105,16 @@ def unique_blocks(space: Space) -> list[Block]:
         for _, blocks in slot_blocks(slot):
             found.update((block, None) for block, _ in blocks)
             if len(found) > _MOST_BLOCKS:
-                raise UsageError(
-                    f"the space {space.spec} has more than {_MOST_BLOCKS} distinct blocks, too "
-                    "many to time one by one; choose a device that has a table of it"
-                )
+                raise UsageError(_too_many(space))
     return list(found)
+
+
+def _too_many(space: Space) -> str:
+    return (
+        f"the space {space.spec} has more than {_MOST_BLOCKS} distinct blocks, too many to time "
+        'one by one; give a time budget and have the rest predicted, as in "cpu(seconds=120, '
+        'missing=predict)", or choose a device that has a table of it'
+    )
 
 
 def anchor_networks(space: Space, n: int) -> list[Network]:
@@ -267,47 +132,187 @@ def sum_blocks(
     Returns:
         Milliseconds and standard errors, one array a slot; nan where no network has the entry.
     """
-    arrays, spreads = [], []
+    pairs = {block: (value.ms, value.spread or 0.0) for block, value in values.items()}
+    arrays, spreads, _ = _sum_entries(space, pairs, frozenset())
+    return arrays, spreads
+
+
+def _sum_entries(
+    space: Space, values: Mapping[Block, tuple[float, float]], measured: frozenset[Block]
+) -> tuple[
+    tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...], tuple[NDArray[np.bool_], ...]
+]:
+    """Sum times and errors over entries; also mark the entries that hold a block not measured."""
+    arrays, spreads, marks = [], [], []
     for slot in space.slots:
         array, spread = np.full(slot.shape, np.nan), np.full(slot.shape, np.nan)
+        mark = np.zeros(slot.shape, dtype=np.bool_)
         for index, blocks in slot_blocks(slot):
-            array[index] = math.fsum(times * values[block].ms for block, times in blocks)
-            errors = [times * (values[block].spread or 0.0) for block, times in blocks]
-            spread[index] = math.hypot(*errors)
+            array[index] = math.fsum(times * values[block][0] for block, times in blocks)
+            spread[index] = math.hypot(*(times * values[block][1] for block, times in blocks))
+            mark[index] = any(block not in measured for block, _ in blocks)
         arrays.append(array)
         spreads.append(spread)
-    return tuple(arrays), tuple(spreads)
+        marks.append(mark)
+    return tuple(arrays), tuple(spreads), tuple(marks)
 
 
-def _beyond_blocks(
-    anchors: Iterable[Network], values: Mapping[Subject, Latency]
-) -> NDArray[np.float64]:
-    """Return what each anchor took beyond the sum of its blocks, in ms."""
-    return np.array(
-        [values[anchor].ms - math.fsum(values[block].ms for block in anchor) for anchor in anchors]
-    )
+@dataclasses.dataclass(frozen=True)
+class ChunkTimer:
+    """Times one chunk of blocks after another on one engine, here or in a worker elsewhere.
+
+    Args:
+        engine: runs them.
+        settings: what the engine's settings must be, so that no worker on other hardware joins.
+        sampling: how often each is timed.
+        probes: timed in every chunk, in front.
+        progress: is told of the rounds; leave it out for workers elsewhere.
+    """
+
+    engine: Engine
+    settings: Mapping[str, Any]
+    sampling: Sampling
+    probes: tuple[Block, ...]
+    progress: Progress = dataclasses.field(default_factory=Silent)
+
+    def __call__(self, chunk: Sequence[Subject]) -> tuple[list[Latency], list[Latency]]:
+        """Return the latencies of the probes, and those of the chunk.
+
+        Raises:
+            MeasurementFailed: one cannot be built or run; a machine that is another.
+        """
+        here = dict(self.engine.settings)
+        if differing := sorted(k for k in self.settings if self.settings[k] != here.get(k)):
+            name = differing[0]
+            raise MeasurementFailed(
+                f"a worker has {name} {here.get(name)!r}, the table is of {name} "
+                f"{self.settings[name]!r}; use workers of the same kind only"
+            )
+        times = time_rounds(
+            self.engine,
+            [*self.probes, *chunk],
+            self.sampling,
+            rng=np.random.default_rng(),
+            progress=self.progress,
+            phase="time the blocks",
+        )
+        latencies, _ = summarise(times, self.sampling, self.engine.batch, Silent())
+        return latencies[: len(self.probes)], latencies[len(self.probes) :]
 
 
-def _time_missing(
-    engine: Engine,
-    blocks: Sequence[Block],
-    anchors: Sequence[Network],
-    known: Mapping[Subject, Latency],
-    *,
-    sampling: Sampling,
-    rng: np.random.Generator,
-    progress: Progress,
-) -> tuple[dict[Subject, Latency], float | None]:
-    """Time the blocks that are not known, with all anchors; return the new values and the drift."""
-    missing: list[Subject] = [block for block in blocks if block not in known]
-    if not missing and all(anchor in known for anchor in anchors):
-        return {}, None
-    subjects = [*missing, *anchors]
+Chunks = Iterable[Sequence[Subject]]
+Timed = tuple[list[Latency], list[Latency]]
+Spread = Callable[[ChunkTimer, Chunks, Callable[[int, Timed], None]], Iterator[Timed]]
+"""Carries a timer over chunks, in order, and hands each result to a function as it comes."""
+
+
+def here(work: ChunkTimer, chunks: Chunks, record: Callable[[int, Timed], None]) -> Iterator[Timed]:
+    """Time chunks in this process, one after another."""
+    for number, chunk in enumerate(chunks):
+        timed = work(chunk)
+        record(number, timed)
+        yield timed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What profiling needs at every step."""
+
+    space: Space
+    engine: Engine
+    store: ValueStore
+    sampling: Sampling
+    rng: np.random.Generator
+    progress: Progress
+
+
+def _time_at_once(
+    job: _Job, missing: Sequence[Block], anchors: Sequence[Network]
+) -> tuple[dict[Subject, Latency], float | None, float]:
+    """Time blocks and anchors in one set of rounds; return values, drift, and seconds timed."""
+    subjects: list[Subject] = [*missing, *anchors]
     times = time_rounds(
-        engine, subjects, sampling, rng=rng, progress=progress, phase="time the blocks"
+        job.engine,
+        subjects,
+        job.sampling,
+        rng=job.rng,
+        progress=job.progress,
+        phase="time the blocks",
     )
-    latencies, drift = _summarise(times, sampling, engine.batch, progress)
-    return dict(zip(subjects, latencies, strict=True)), drift
+    latencies, drift = summarise(times, job.sampling, job.engine.batch, job.progress)
+    values = dict(zip(subjects, latencies, strict=True))
+    job.store.write(values)
+    return values, drift, float(times.sum()) / 1e3
+
+
+def _time_in_chunks(
+    job: _Job, ordered: Sequence[Block], anchors: Sequence[Network], seconds: float, spread: Spread
+) -> tuple[dict[Subject, Latency], float | None, float]:
+    """Time blocks in their order, then anchors, until `seconds` are used up.
+
+    Returns as `_time_at_once` does.
+
+    Every chunk's times are divided by how much slower its probes were than the first chunk's; the
+    drift is the largest such difference. What is timed is stored as it comes.
+    """
+    probes = tuple(ordered[:_PROBES])
+    sampling = dataclasses.replace(job.sampling, seconds=0.0)
+    progress = job.progress if spread is here else Silent()
+    timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, probes, progress)
+    values: dict[Subject, Latency] = {}
+    sent: list[Sequence[Subject]] = []
+    first: list[float] = []
+    speeds: list[float] = []
+    begin = time.monotonic()
+
+    def left() -> float:
+        return seconds - (time.monotonic() - begin)
+
+    def chunks() -> Iterator[Sequence[Subject]]:
+        rest = list(ordered)
+        while rest and (not sent or left() > 0):
+            size = _chunk_size(rest, values, left())
+            sent.append(rest[:size])
+            rest = rest[size:]
+            yield sent[-1]
+        if anchors and not rest and left() > 0:
+            sent.append(anchors)
+            yield anchors
+
+    def record(number: int, timed: Timed) -> None:
+        probed, latencies = timed
+        now = float(np.mean([latency.ms for latency in probed]))
+        first.append(now)
+        speeds.append(now / max(first[0], 1e-9))
+        fresh: dict[Subject, Latency] = {
+            subject: _slower(latency, 1 / max(speeds[-1], 1e-9))
+            for subject, latency in zip(sent[number], latencies, strict=True)
+        }
+        job.store.write(fresh)
+        values.update(fresh)
+        if len(values) <= len(ordered):
+            job.progress.note(f"{len(values)} of {len(ordered)} blocks are timed.")
+
+    for _ in spread(timer, chunks(), record):
+        pass
+    timed_s = sum(value.ms * value.count for value in values.values()) / 1e3
+    drift = max((speed - 1 for speed in speeds), key=abs, default=None)
+    return values, drift, timed_s
+
+
+def _chunk_size(rest: Sequence[Block], values: Mapping[Subject, Latency], left_s: float) -> int:
+    """Return how many blocks to time next: what memory allows, and time as the last ones say."""
+    size = _FIRST_CHUNK
+    if values:
+        a_block = sum(v.ms * (v.count + 10) for v in values.values()) / len(values) / 1e3
+        size = min(_CHUNK, max(1, int(left_s / max(a_block, 1e-6))))
+    weights = np.cumsum([4 * count_params(block) for block in rest[:size]])
+    return max(1, int(np.searchsorted(weights, _CHUNK_BYTES, side="right")))
+
+
+def _slower(latency: Latency, factor: float) -> Latency:
+    error = None if latency.spread is None else latency.spread * factor
+    return dataclasses.replace(latency, ms=latency.ms * factor, spread=error)
 
 
 def profile_space(
@@ -320,75 +325,152 @@ def profile_space(
     rng: np.random.Generator | None = None,
     progress: Progress | None = None,
     refresh: bool = False,
+    missing: Missing = "measure",
+    spread: Spread = here,
 ) -> CostTable:
-    """Build a device's latency table of a space by timing every unique block.
+    """Build a device's latency table of a space.
 
     Values that the store has from as many rounds are reused, whichever space they were timed for;
-    new ones are added to it. The table's grid is the typical standard error of a network (the
-    median over random genomes), rounded to 1, 2 or 5 times a power of ten. A block that stands in
-    several slots counts there as if it were timed for each, so standard errors are slightly too
-    small.
+    new ones are added to it as they come, so that a kill loses one chunk at most. The table's grid
+    is the typical standard error of a network (the median over random genomes), rounded to 1, 2 or
+    5 times a power of ten. A block that stands in several slots counts there as if it were timed
+    for each, so standard errors are slightly too small.
 
     Args:
-        space: any space of at most 5,000 distinct blocks.
+        space: any space; of at most 5,000 distinct blocks where all are to be timed.
         engine: what runs the blocks.
         device: name for the provenance.
         store: values by block.
-        sampling: how often each is timed.
+        sampling: how often each is timed. Its seconds are what the rounds may take or, with
+            ``missing="predict"``, all that is spent on timing blocks.
         rng: gives the orders of the rounds; consumed. Default: fresh from the system.
         progress: is told how far it is.
         refresh: time everything again.
+        missing: what becomes of blocks that have no time yet.
+        spread: carries the work over chunks of blocks, here or to workers.
 
     Raises:
-        UsageError: too many blocks.
+        UsageError: too many blocks; blocks without a time that may not be timed; too few timed to
+            predict the rest.
         MeasurementFailed: a block cannot be built or run.
     """
+    if missing not in get_args(Missing):
+        raise UsageError(f"missing is {missing!r}; give one of {', '.join(get_args(Missing))}")
     sampling, progress = sampling or Sampling(), progress or Silent()
-    blocks, anchors = unique_blocks(space), anchor_networks(space, sampling.anchors)
+    job = _Job(space, engine, store, sampling, rng or np.random.default_rng(), progress)
+    if missing == "measure":
+        unique_blocks(space)
+    uses = block_uses(space)
+    anchors = anchor_networks(space, sampling.anchors)
     known: dict[Subject, Latency] = {}
     if not refresh:
-        known = store.read([*blocks, *anchors], sampling.rounds)
-    reused = sum(block in known for block in blocks)
+        known = store.read([*uses, *anchors], sampling.rounds)
+    reused = sum(block in known for block in uses)
     if reused:
-        progress.note(
-            f"{reused} of {len(blocks)} blocks were timed before on this machine; reused."
-        )
-    fresh, drift = _time_missing(
-        engine,
-        blocks,
-        anchors,
-        known,
-        sampling=sampling,
-        rng=rng or np.random.default_rng(),
-        progress=progress,
-    )
-    if fresh:
-        store.write(fresh)
+        progress.note(f"{reused} of {len(uses)} blocks were timed before on this machine; reused.")
+    fresh, drift, seconds = _time_missing(job, uses, anchors, known, missing=missing, spread=spread)
     values = {**known, **fresh}
-    beyond = _beyond_blocks(anchors, values)
-    arrays, spread = sum_blocks(space, {block: values[block] for block in blocks})
-    anchor_ms = float(np.mean([values[anchor].ms for anchor in anchors]))
-    table = CostTable("latency", "ms", space, arrays, spread, constant=float(beyond.mean()))
-    sample = sample_uniform(space.sizes, _GRID_SAMPLE, np.random.default_rng(0))
-    provenance: dict[str, Any] = {
-        "method": "measured",
+    measured = {block: values[block] for block in uses if block in values}
+    whole = len(measured) == len(uses) and all(anchor in values for anchor in anchors)
+    table = _table(space, uses, measured, _beyond_blocks(anchors, values) if whole else None)
+    provenance = {
         "device": device,
+        "unit": f"ms a batch of {engine.batch}",
         "protocol": PROTOCOL,
-        "sampling": dataclasses.asdict(sampling),
+        "sampling": {**dataclasses.asdict(sampling), "anchors": len(anchors) if whole else 0},
         "settings": dict(engine.settings),
-        "blocks": len(blocks),
         "blocks_reused": reused,
         "rounds": min(value.count for value in values.values()),
-        "anchors": len(anchors),
-        "anchor_ms": anchor_ms,
-        "constant_ms": table.constant,
-        "constant_spread_ms": float(beyond.std(ddof=1) / math.sqrt(len(beyond)))
-        if len(beyond) > 1
-        else None,
+        "seconds_timed": seconds,
+        "anchors": len(anchors) if whole else 0,
         "drift": drift,
     }
-    grid = noise_grid(float(np.median(table.standard_error(sample))))
-    return dataclasses.replace(table, grid=grid, provenance=provenance)
+    if whole:
+        provenance["anchor_ms"] = float(np.mean([values[anchor].ms for anchor in anchors]))
+    return dataclasses.replace(table, provenance={**table.provenance, **provenance})
+
+
+def _time_missing(
+    job: _Job,
+    uses: Mapping[Block, float],
+    anchors: Sequence[Network],
+    known: Mapping[Subject, Latency],
+    *,
+    missing: Missing,
+    spread: Spread,
+) -> tuple[dict[Subject, Latency], float | None, float]:
+    """Time what has no time yet, as told; return the new values, the drift and seconds timed."""
+    lacking = [block for block in uses if block not in known]
+    if missing == "refuse":
+        if lacking:
+            raise UsageError(
+                f"{len(lacking)} of the {len(uses)} blocks of {job.space.spec} have no time on "
+                f"this device, the first is {lacking[0].to_dict()}; have them timed "
+                "(missing=measure) or predicted (missing=predict)"
+            )
+        return {}, None, 0.0
+    unknown = [anchor for anchor in anchors if anchor not in known]
+    if missing == "measure" and spread is here:
+        if lacking or unknown:
+            return _time_at_once(job, lacking, anchors)
+        return {}, None, 0.0
+    if not lacking:
+        return _time_at_once(job, [], anchors) if unknown else ({}, None, 0.0)
+    order = sorted(lacking, key=lambda block: -uses[block])
+    budget = job.sampling.seconds if missing == "predict" else math.inf
+    return _time_in_chunks(job, order, unknown, budget, spread)
+
+
+def _beyond_blocks(
+    anchors: Iterable[Network], values: Mapping[Subject, Latency]
+) -> NDArray[np.float64]:
+    """Return what each anchor took beyond the sum of its blocks, in ms."""
+    return np.array(
+        [values[anchor].ms - math.fsum(values[block].ms for block in anchor) for anchor in anchors]
+    )
+
+
+def _table(
+    space: Space,
+    blocks: Iterable[Block],
+    measured: Mapping[Block, Latency],
+    beyond: NDArray[np.float64] | None,
+) -> CostTable:
+    """Return the table of the blocks' times, predicting those that are not measured."""
+    listed = list(blocks)
+    values = {block: (value.ms, value.spread or 0.0) for block, value in measured.items()}
+    provenance: dict[str, Any] = {"method": "measured", "blocks": len(listed)}
+    if rest := [block for block in listed if block not in measured]:
+        model = BlockRegression.fit(measured)
+        for block, ms in zip(rest, model(rest).tolist(), strict=True):
+            values[block] = (ms, ms * model.error)
+        provenance |= {
+            "method": "measured in part, the rest predicted by regression on work and traffic",
+            "blocks_predicted": len(rest),
+            "prediction_error": model.error,
+        }
+    arrays, spread, marks = _sum_entries(space, values, frozenset(measured))
+    if beyond is not None:
+        provenance["constant_ms"] = float(beyond.mean())
+        provenance["constant_spread_ms"] = (
+            float(beyond.std(ddof=1) / math.sqrt(len(beyond))) if len(beyond) > 1 else None
+        )
+    table = CostTable(
+        "latency",
+        "ms",
+        space,
+        arrays,
+        spread,
+        constant=0.0 if beyond is None else float(beyond.mean()),
+        provenance=provenance,
+        predicted=marks if rest else (),
+    )
+    sample = sample_uniform(space.sizes, _GRID_SAMPLE, np.random.default_rng(0))
+    if rest:
+        provenance["predicted_share"] = float((table.predicted_slots(sample) > 0).mean())
+    return dataclasses.replace(
+        table, grid=noise_grid(float(np.median(table.standard_error(sample))))
+    )
 
 
 @dataclasses.dataclass(frozen=True)

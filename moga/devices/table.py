@@ -2,17 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from moga import registry
 from moga.contracts import Progress
-from moga.devices.base import Latency
+from moga.devices.base import Latency, Provenance
 from moga.errors import NotInSpace, UsageError
 from moga.network import Network
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
 
-__all__ = ["TableDevice", "TableSource"]
+__all__ = ["TableDevice", "TableSource", "from_file"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +103,42 @@ class TableDevice:
                     continue
                 table = source.table(space)
                 error = float(table.standard_error(genome)[0]) if table.spread else None
-                return Latency(float(table(genome)[0]), error, 0, "table", self.batch)
+                known: Provenance = (
+                    "fitted" if table.provenance.get("method") == "fitted" else "table"
+                )
+                return Latency(float(table(genome)[0]), error, 0, known, self.batch)
         raise NotInSpace(
             f"the network is in none of the spaces that the device {self.name!r} has a table of: "
             f"{', '.join(self.spaces)}"
         )
+
+
+def from_file(path: str = "", name: str = "") -> TableDevice:
+    """Return the device that a latency table in a file is of: ``table(path=phone.npz)``.
+
+    Args:
+        path: what `CostTable.save` or ``moga profile`` wrote; needed.
+        name: what users call it; "": the file's name.
+
+    Raises:
+        UsageError: no path, or a table of another metric or unit.
+        FormatError: a damaged file, or none.
+    """
+    if not path:
+        raise UsageError("the device 'table' needs a file, as in table(path=latency-moga-cpu.npz)")
+    file = Path(path).expanduser()
+    header = CostTable.read_header(file)
+    if (header.get("metric"), header.get("unit")) != ("latency", "ms"):
+        raise UsageError(
+            f"{file} is a table of {header.get('metric')} in {header.get('unit') or 'no unit'}; "
+            "expected one of latency in ms"
+        )
+    spec = str(header.get("space"))
+    source = TableSource(partial(CostTable.load, file), lambda: [registry.create("space", spec)])
+    batch = _batch_of(header.get("provenance", {}))
+    return TableDevice(name or file.stem, {registry.parse_call(spec)[0]: source}, batch=batch)
+
+
+def _batch_of(provenance: Mapping[str, Any]) -> int:
+    """Return the images a batch: of an imported table, or as the engine's settings say."""
+    return int(provenance.get("batch") or provenance.get("settings", {}).get("batch") or 1)

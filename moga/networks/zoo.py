@@ -30,7 +30,16 @@ from moga.networks.families import FAMILIES, build_family
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Published", "create_model", "names", "network", "published", "read_family", "table"]
+__all__ = [
+    "Published",
+    "create_model",
+    "describe",
+    "names",
+    "network",
+    "published",
+    "read_family",
+    "table",
+]
 
 _FORMAT: Final = "moga-published"
 _VERSION: Final = 1
@@ -226,7 +235,7 @@ def create_model(
         FormatError: a damaged file, or one of another version.
         InvalidBlock: a file with an impossible network.
     """
-    base = name if isinstance(name, Network) else _find(name)
+    base = name if isinstance(name, Network) else describe(name)
     built = adapt(base, resolution=resolution, num_classes=num_classes, in_channels=in_channels)
     from moga.networks.model import build_model
 
@@ -239,7 +248,15 @@ def create_model(
     )
 
 
-def _find(name: str | Path) -> Network:
+def describe(name: str | Path) -> Network:
+    """Return a published network, or the one in a JSON file, as blocks.
+
+    Raises:
+        UnknownName: neither a published network nor a file.
+        UsageError: a JSON file that does not exist.
+        FormatError: a damaged file, or one of another version.
+        InvalidBlock: a file with an impossible network.
+    """
     if isinstance(name, str) and name in _catalog():
         return network(name)
     path = Path(name)

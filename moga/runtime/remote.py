@@ -1,13 +1,13 @@
 """A searcher as a Ray actor that is itself a searcher: it thinks elsewhere, on a CPU of its own."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moga.contracts import Genomes, Observations, Searcher
 from moga.runtime.ray import start_ray
 
-__all__ = ["RemoteSearcher", "remote"]
+__all__ = ["Pending", "RemoteSearcher", "remote"]
 
 
 def remote(
@@ -79,6 +79,10 @@ class RemoteSearcher(Searcher):
         """Give the searcher a state that `state_dict` returned."""
         self._call("load_state_dict", state)
 
+    def later(self, method: str, *args: Any) -> "Pending":
+        """Call a method without waiting for it; calls are carried out in their order."""
+        return Pending(self._actor.call.remote(method, *args))
+
     def close(self) -> None:
         """End the actor."""
         import ray
@@ -86,10 +90,39 @@ class RemoteSearcher(Searcher):
         ray.kill(self._actor)
 
     def _call(self, method: str, *args: Any) -> Any:
+        return self.later(method, *args).get()
+
+
+class Pending:
+    """A call of a remote searcher's method that may still be under way.
+
+    Args:
+        reference: Ray's reference to the result.
+    """
+
+    def __init__(self, reference: Any) -> None:
+        self._reference = reference
+
+    @property
+    def ready(self) -> bool:
+        """Whether `get` would not wait."""
+        import ray
+
+        return bool(ray.wait([self._reference], timeout=0)[0])
+
+    def get(self) -> Any:
+        """Wait for the call and return what it returned; what it raised is raised here."""
         import ray
         from ray.exceptions import RayTaskError
 
         try:
-            return copy.deepcopy(ray.get(self._actor.call.remote(method, *args)))
+            return copy.deepcopy(ray.get(self._reference))
         except RayTaskError as error:
             raise error.cause from error
+
+    @staticmethod
+    def wait(pending: "Sequence[Pending]") -> None:
+        """Wait until one of them is ready."""
+        import ray
+
+        ray.wait([item._reference for item in pending], num_returns=1)  # noqa: SLF001 - its own

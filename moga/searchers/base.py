@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Observations, Problem, Searcher
 from moga.errors import Exhausted, FormatError, InvalidGenome, UsageError
-from moga.spaces.base import mutate, sample_uniform
+from moga.spaces.base import mutate, sample_sobol, sample_uniform
 
-__all__ = ["BaseSearcher"]
+__all__ = ["BaseSearcher", "starting_genomes", "take_first"]
 
 _ROUNDS: Final = 8
 """How often the method itself is asked again for what turned out to be seen already."""
@@ -35,6 +35,10 @@ class BaseSearcher(Searcher):
     Args:
         problem: what is searched.
         rng: consumed; the only source of randomness.
+
+    Attributes:
+        failures: how many evaluations failed.
+        foreign: how many exact results came of genomes that others asked for.
     """
 
     def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
@@ -43,6 +47,7 @@ class BaseSearcher(Searcher):
         self._seen: dict[bytes, bool] = {}
         self._left: Genomes | None = None
         self.failures = 0
+        self.foreign = 0
 
     @property
     def seen(self) -> int:
@@ -71,6 +76,12 @@ class BaseSearcher(Searcher):
             raise Exhausted(f"nothing is left to propose after {self.seen} genomes of the space")
         return self._stack(found)
 
+    def unseen(self, genomes: Genomes) -> Genomes:
+        """Return the canonical forms that were never offered or told, each once, in order."""
+        canonical = np.asarray(self.problem.canonical(genomes), dtype=np.int64)
+        new = {key: row for row, key in enumerate(self._keys(canonical)) if key not in self._seen}
+        return canonical[sorted(new.values())]
+
     def tell(self, observations: Observations) -> None:
         """Learn what became of genomes, asked for here or elsewhere.
 
@@ -90,6 +101,7 @@ class BaseSearcher(Searcher):
         genomes = self.problem.canonical(observations.genomes)
         fresh = np.zeros(len(observations), dtype=bool)
         for row, key in enumerate(self._keys(genomes)):
+            self.foreign += bool(exact[row]) and key not in self._seen
             fresh[row] = exact[row] and not self._seen.get(key, False)
             self._seen[key] = self._seen.get(key, False) or bool(exact[row])
         if fresh.any():
@@ -120,6 +132,7 @@ class BaseSearcher(Searcher):
             "left": self._left if self._left is not None else self._stack([]),
             "enumerated": self._left is not None,
             "failures": self.failures,
+            "foreign": self.foreign,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -141,6 +154,7 @@ class BaseSearcher(Searcher):
         self._seen = dict(zip(self._keys(seen), told.tolist(), strict=True))
         self._left = np.array(state["left"], dtype=np.int64) if state["enumerated"] else None
         self.failures = int(state["failures"])
+        self.foreign = int(state["foreign"])
 
     def _check(self, observations: Observations) -> None:
         expected = (len(self.sizes), len(self.problem.objectives))
@@ -190,13 +204,65 @@ class BaseSearcher(Searcher):
         return found
 
     def _keys(self, genomes: Genomes) -> list[bytes]:
-        return [row.tobytes() for row in genomes.astype("<i4")]
+        packed = np.ascontiguousarray(genomes, dtype="<i4")
+        rows: list[bytes] = packed.view(f"V{4 * len(self.sizes)}").ravel().tolist()
+        return rows
 
     def _unpack(self, keys: bytes) -> Genomes:
         return np.frombuffer(keys, dtype="<i4").reshape(-1, len(self.sizes)).astype(np.int64)
 
     def _stack(self, rows: list[NDArray[np.int64]]) -> Genomes:
         return np.array(rows, dtype=np.int64).reshape(-1, len(self.sizes))
+
+
+def take_first(waiting: Genomes, n: int, foreign: int) -> tuple[Genomes, Genomes]:
+    """Split what is still to be asked first into up to n genomes and the rest.
+
+    Each result that others brought (`BaseSearcher.foreign`) makes one of the last ones needless:
+    a searcher that joins others need not draw a first population of its own.
+    """
+    n = max(min(n, len(waiting) - foreign), 0)
+    return waiting[:n], waiting[n:]
+
+
+def starting_genomes(
+    problem: Problem,
+    start: str | Sequence[Sequence[int]] | Genomes,
+    n: int,
+    rng: np.random.Generator,
+) -> Genomes:
+    """Return what a searcher asks first, shape (n or more, genes).
+
+    Args:
+        problem: what is searched.
+        start: "sobol", "uniform", or genomes, which come first and are filled up by "sobol".
+        n: how many are needed.
+        rng: consumed.
+
+    Raises:
+        UsageError: another word.
+        InvalidGenome: genomes of another length, or out of range.
+    """
+    if isinstance(start, str):
+        if start not in ("sobol", "uniform"):
+            raise UsageError(f"start is {start!r}; give 'sobol' or 'uniform', or a list of genomes")
+        draw = sample_sobol if start == "sobol" else sample_uniform
+        return draw(problem.sizes, n, rng)
+    given = np.asarray(start)
+    sizes = problem.sizes
+    if given.ndim != 2 or given.shape[1] != len(sizes) or given.dtype.kind not in "iu":
+        raise InvalidGenome(
+            f"start holds genomes of shape {given.shape} and type {given.dtype}; give integers of "
+            f"shape (n, {len(sizes)})"
+        )
+    if (wrong := (given < 0) | (given >= sizes)).any():
+        row, column = np.argwhere(wrong)[0]
+        raise InvalidGenome(
+            f"genome {row} of start has {given[row, column]} for gene "
+            f"{problem.genes[column].name!r}; allowed: 0 to {sizes[column] - 1}"
+        )
+    filling = sample_sobol(sizes, max(n - len(given), 0), rng)
+    return np.concatenate([given.astype(np.int64), filling])
 
 
 def _select(observations: Observations, genomes: Genomes, rows: NDArray[np.bool_]) -> Observations:

@@ -19,7 +19,7 @@ several follow each other.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -123,7 +123,12 @@ class HierarchicalMutation:
         self.prior = np.where(np.isfinite(self.policy.logits), 1.0, 0.0)
         reference = np.asarray(problem.reference, dtype=np.int64)[None]
         self.known = ~np.isnan(problem.known(reference)[0])
-        self.strides = [_factor_strides(gene) for gene in problem.genes]
+        strides = [_factor_strides(gene) or ((1, 1),) for gene in problem.genes]
+        self._factors = np.array([len(of_gene) for of_gene in strides])
+        self._strides = np.ones((len(strides), self._factors.max(), 2), dtype=np.int64)
+        for gene, of_gene in enumerate(strides):
+            self._strides[gene, : len(of_gene)] = of_gene
+        self._controller = self._certain()
 
     def mutate(self, genomes: Genomes, rng: np.random.Generator, times: int = 1) -> Genomes:
         """Return mutated copies, shape (n, genes); about 1 - `rates.mutation` stay as they are.
@@ -138,11 +143,8 @@ class HierarchicalMutation:
             return result
         for _ in range(times):
             rows = np.flatnonzero(rng.random(len(result)) < self.rates.mutation)
-            genes = rng.choice(self.able, size=len(rows))
-            for row, gene, table in zip(
-                rows, genes, self._odds(result[rows], genes, rng), strict=True
-            ):
-                result[row, gene] = _draw(table, rng)
+            genes = self.able[rng.integers(len(self.able), size=len(rows))]
+            result[rows, genes] = _draw(self._odds(result[rows], genes, rng), rng)
         return result
 
     def learn(self, genomes: Genomes, costs: Costs, front: Genomes) -> None:
@@ -157,6 +159,7 @@ class HierarchicalMutation:
         spread = costs[:, hard].std(axis=0)
         scaled = (costs[:, hard] - costs[:, hard].mean(axis=0)) / np.where(spread > 0, spread, 1)
         self.policy.learn(genomes, -scaled @ self.problem.weights[hard])
+        self._controller = self._certain()
         counts = (front[:, :, None] == np.arange(self.prior.shape[1])).sum(axis=0)
         self.prior = np.where(np.isfinite(self.policy.logits), 1.0 + counts, 0.0)
 
@@ -177,34 +180,46 @@ class HierarchicalMutation:
                 f"a controller of shape {self.policy.logits.shape} was expected, got {logits.shape}"
             )
         self.policy.logits = np.where(np.isfinite(self.policy.logits), logits, -np.inf)
+        self._controller = self._certain()
         self.prior = np.array(state["prior"], dtype=np.float64)
+
+    def _certain(self) -> NDArray[np.float64]:
+        """Return the controller's odds of each gene's values, shape (genes, values)."""
+        return self.policy.probabilities + _FLOOR * np.isfinite(self.policy.logits)
 
     def _odds(
         self, genomes: Genomes, genes: NDArray[np.int64], rng: np.random.Generator
-    ) -> Sequence[NDArray[np.float64]]:
-        """Choose a mutator for each row; return its odds for the values of the row's gene."""
+    ) -> NDArray[np.float64]:
+        """Choose a mutator for each row; return its odds for the values of the row's gene.
+
+        Shape (n, values); 0 for the value that the gene has.
+        """
         rates = self.rates
         pick = rng.random(len(genomes))
         inner = rng.random(len(genomes))
         is_random = pick < rates.random
         is_prior = pick >= rates.random + rates.reinforced
         wheel = ~is_random & ~is_prior & (inner >= rates.controller) & self.known.any()
-        odds = (self.policy.probabilities + _FLOOR * np.isfinite(self.policy.logits))[genes]
+        odds = self._controller[genes]
         odds[is_prior] = self.prior[genes[is_prior]]
         if wheel.any():
             odds[wheel] = self._roulette(genomes[wheel], genes[wheel], rng)
-        for row in np.flatnonzero(is_random):
-            odds[row] = self._one_factor(int(genomes[row, genes[row]]), int(genes[row]), rng)
-        odds[np.arange(len(genomes)), genomes[np.arange(len(genomes)), genes]] = 0
-        return list(odds)
-
-    def _one_factor(self, value: int, gene: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return equal odds for the values that differ from `value` in one factor, drawn here."""
-        odds = np.zeros(self.prior.shape[1])
-        stride, size = self.strides[gene][rng.integers(len(self.strides[gene]))]
-        digit = value // stride % size
-        odds[value + (np.arange(size) - digit) * stride] = 1
+        values = genomes[np.arange(len(genomes)), genes]
+        odds[is_random] = self._one_factor(values[is_random], genes[is_random], rng)
+        odds[np.arange(len(genomes)), values] = 0
         return odds
+
+    def _one_factor(
+        self, values: NDArray[np.int64], genes: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Return equal odds for the values that differ in one factor, drawn here: (n, values)."""
+        drawn = rng.integers(self._factors[genes])
+        stride, size = self._strides[genes, drawn, :, None].transpose(1, 0, 2)
+        every, own = np.arange(self.prior.shape[1]), values[:, None]
+        alike = (every % stride == own % stride) & (
+            every // stride // size == own // stride // size
+        )
+        return np.asarray(alike & (every < self.sizes[genes][:, None]), dtype=np.float64)
 
     def _roulette(
         self, genomes: Genomes, genes: NDArray[np.int64], rng: np.random.Generator
@@ -233,6 +248,8 @@ def _factor_strides(gene: Gene) -> tuple[tuple[int, int], ...]:
     return tuple(strides)
 
 
-def _draw(odds: NDArray[np.float64], rng: np.random.Generator) -> int:
-    total = np.cumsum(odds)
-    return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
+def _draw(odds: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw one value a row: (n, values) -> (n,)."""
+    total = np.cumsum(odds, axis=1)
+    level = rng.random((len(odds), 1)) * total[:, -1:]
+    return np.asarray((total <= level).sum(axis=1), dtype=np.int64)

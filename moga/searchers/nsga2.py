@@ -1,17 +1,18 @@
 """NSGA-II with weighted crowding and hierarchical mutation: MoGA's searcher."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Observations, Problem
 from moga.errors import UsageError
-from moga.searchers.base import BaseSearcher
+from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.crowding import survive
 from moga.searchers.mutation import HierarchicalMutation, Rates
-from moga.spaces.base import sample_sobol, sample_uniform
+from moga.searchers.preselection import Preselection
+from moga.spaces.base import crossover, sample_uniform
 
 __all__ = ["NSGA2"]
 
@@ -20,15 +21,20 @@ class NSGA2(BaseSearcher):
     """Deb et al. 2002, as MoGA uses it (Chu, Zhang, Xu 2020, arXiv 1908.01314, section 4.2).
 
         first population, then again and again:
-        tournament -> single-point crossover -> hierarchical mutation -> evaluation elsewhere
-        -> rank and weighted crowding of parents and offspring together -> survivors
+        tournament -> single-point crossover -> hierarchical mutation -> pre-selection
+        -> evaluation elsewhere -> rank and weighted crowding of parents and offspring -> survivors
 
-    pymoo gives tournament, crossover and survival; see `moga.searchers.crowding` for the distance
-    and `moga.searchers.mutation` for the mutators, with what is established and what is ours.
+    `moga.searchers.crowding` has distance and survival (limits first: feasible before infeasible,
+    those in order of their violation), `moga.searchers.mutation` the mutators and
+    `moga.searchers.preselection` the choice among more children than are offered, each with what
+    is established and what is ours.
 
     Works asynchronously. `ask` never waits: it breeds from the last survivors (before there are
-    any, from what was told so far). A generation ends when `population` results of it were told,
-    in whatever grouping they came; so the same results in the same order give the same state.
+    any, from what was told so far). In the mode "generational" a generation ends when `population`
+    results of it were told, in whatever grouping they came; so the same results in the same order
+    give the same state. In the mode "steady" everything that is told competes with the survivors
+    at once (a steady state, mu + lambda with lambda as it comes): for workers of uneven speed, and
+    for budgets of few populations.
 
     Args:
         problem: what is searched.
@@ -37,10 +43,17 @@ class NSGA2(BaseSearcher):
         crossover: probability that two parents cross; otherwise copies of them are mutated.
         rates: how often each mutator acts; a mapping gives those that differ from `Rates`.
         step: learning rate of the mutation's controller.
-        start: "sobol" spreads the first population evenly; "uniform" draws it independently.
+        start: "sobol" spreads the first population evenly; "uniform" draws it independently; a
+            list of genomes (`space.encode(network)` gives that of a network) is asked first, and
+            "sobol" fills the population up.
+        mode: "generational" or "steady".
+        oversample: how many children are bred for each that is offered, where costs are known
+            without an evaluation; 1: no pre-selection.
 
     Raises:
-        UsageError: a population below 4, a probability outside 0..1, another start.
+        UsageError: a population below 4, a probability outside 0..1, another start or mode, an
+            oversample below 1.
+        InvalidGenome: genomes in `start` that are out of range.
     """
 
     def __init__(
@@ -52,41 +65,69 @@ class NSGA2(BaseSearcher):
         crossover: float = 0.9,
         rates: Rates | Mapping[str, float] | None = None,
         step: float = 0.1,
-        start: str = "sobol",
+        start: str | Sequence[Sequence[int]] | Genomes = "sobol",
+        mode: Literal["generational", "steady"] = "generational",
+        oversample: int = 8,
     ) -> None:
         if isinstance(population, bool) or not isinstance(population, int) or population < 4:
             raise UsageError(f"population is {population!r}; give an integer of 4 or more")
         if not 0 <= crossover <= 1:
             raise UsageError(f"crossover is {crossover!r}; give a probability from 0 to 1")
-        if start not in ("sobol", "uniform"):
-            raise UsageError(f"start is {start!r}; give 'sobol' or 'uniform'")
+        if mode not in ("generational", "steady"):
+            raise UsageError(f"mode is {mode!r}; give 'generational' or 'steady'")
         super().__init__(problem, rng)
-        self.population, self.crossover, self.start = population, crossover, start
+        self.population, self.crossover, self.mode = population, crossover, mode
+        self.start = start
         rates = rates if isinstance(rates, Rates) else Rates(**(rates or {}))
         self.mutation = HierarchicalMutation(problem, rates, step)
+        self.preselection = Preselection(problem, oversample)
         self.survivors = _Members.none(problem)
         self.offspring = _Members.none(problem)
         self.initial: Genomes | None = None
+        starting_genomes(problem, start, 0, np.random.default_rng(0))  # refuse it now, not later
 
     def _ask(self, n: int, attempt: int) -> Genomes:
         if self.initial is None:
-            draw = sample_sobol if self.start == "sobol" else sample_uniform
-            self.initial = draw(self.sizes, self.population, self.rng)
-        if len(self.initial):
-            first, self.initial = self.initial[:n], self.initial[n:]
+            self.initial = starting_genomes(self.problem, self.start, self.population, self.rng)
+        first, self.initial = take_first(self.initial, n, self.foreign)
+        if len(first):
             return first
         parents = self.survivors if len(self.survivors) else self._ranked(self.offspring)
         if len(parents) < 2:
             return sample_uniform(self.sizes, n, self.rng)
-        children = self._crossed(parents, n)
+        children = self._bred(parents, n * self.preselection.oversample, attempt)
+        return self.preselection.choose(self, children, n)
+
+    def _bred(self, parents: "_Members", n: int, attempt: int) -> Genomes:
+        """Return n children of parents that won a tournament; mutated more after vain attempts."""
+        first, second = (parents.genomes[self._winners(parents, n)] for _ in range(2))
+        crossed = crossover(first, second, self.rng)
+        cross = self.rng.random((n, 1)) < self.crossover
+        children = np.where(cross, crossed, first)
         return self.mutation.mutate(children, self.rng, times=1 + attempt // 2)
 
+    def _winners(self, members: "_Members", n: int) -> NDArray[np.int64]:
+        """Return winners of n pairs: lower rank, then larger crowding, then chance.
+
+        Infeasible members have ranks behind all feasible ones, in order of their violation.
+        """
+        pairs = self.rng.integers(len(members), size=(2, n))
+        rank, crowding = members.rank[pairs], members.crowding[pairs]
+        # a pair is drawn in random order, so that the first of two equals is a choice by chance
+        worse = (rank[0] > rank[1]) | ((rank[0] == rank[1]) & (crowding[0] < crowding[1]))
+        return np.asarray(np.where(worse, pairs[1], pairs[0]), dtype=np.int64)
+
     def _tell(self, observations: Observations) -> None:
-        self.offspring = self.offspring.joined(_Members.of(observations))
+        self.preselection.learn(observations)
+        told = _Members.of(observations)
+        if self.mode == "steady":
+            self.survivors = self._ranked(self.survivors.joined(told))
+        self.offspring = self.offspring.joined(told)
         while len(self.offspring) >= self.population:
             generation = self.offspring.taken(slice(None, self.population))
             self.offspring = self.offspring.taken(slice(self.population, None))
-            self.survivors = self._ranked(self.survivors.joined(generation))
+            if self.mode == "generational":
+                self.survivors = self._ranked(self.survivors.joined(generation))
             self._learn(generation)
 
     def _ranked(self, members: "_Members") -> "_Members":
@@ -108,25 +149,6 @@ class NSGA2(BaseSearcher):
                 self.survivors.genomes[best],
             )
 
-    def _crossed(self, parents: "_Members", n: int) -> Genomes:
-        """Return n children of parents that won a tournament, crossed at a single point."""
-        from pymoo.core.population import Population
-        from pymoo.operators.crossover.pntx import PointCrossover
-        from pymoo.operators.selection.tournament import TournamentSelection
-
-        matings = TournamentSelection(func_comp=_winners).do(
-            None, parents, -(-n // 2), 2, to_pop=False, random_state=self.rng
-        )
-        shape = _Shape(len(self.sizes))
-        pool = Population.new(X=parents.genomes)
-        children = PointCrossover(n_points=1, prob=self.crossover).do(
-            shape, pool, matings, random_state=self.rng
-        )
-        genomes: Genomes = children.get("X").astype(np.int64)
-        # pymoo lists the first child of every mating, then the second: keep both of the last one
-        order = np.arange(len(genomes)).reshape(2, -1).T.ravel()
-        return genomes[order][:n]
-
     def state_dict(self) -> dict[str, Any]:
         """Return all state as JSON values and numpy arrays."""
         return {
@@ -136,6 +158,7 @@ class NSGA2(BaseSearcher):
             "survivors": self.survivors.state_dict(),
             "offspring": self.offspring.state_dict(),
             "mutation": self.mutation.state_dict(),
+            "preselection": self.preselection.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -149,6 +172,7 @@ class NSGA2(BaseSearcher):
         self.survivors = _Members(**{k: np.array(v) for k, v in state["survivors"].items()})
         self.offspring = _Members(**{k: np.array(v) for k, v in state["offspring"].items()})
         self.mutation.load_state_dict(state["mutation"])
+        self.preselection.load_state_dict(state["preselection"])
 
 
 class _Members:
@@ -188,27 +212,3 @@ class _Members:
 
     def state_dict(self) -> dict[str, Any]:
         return dict(vars(self))
-
-
-class _Shape:
-    """All that pymoo's crossover asks of a problem."""
-
-    def __init__(self, n_var: int) -> None:
-        self.n_var = n_var
-
-
-def _winners(
-    members: _Members, pairs: NDArray[np.int64], random_state: np.random.Generator, **_: Any
-) -> NDArray[np.int64]:
-    """Return the winner of each pair, shape (n, 1): lower rank, then larger crowding, then chance.
-
-    Infeasible members have ranks behind all feasible ones, in order of their violation.
-    """
-    a, b = pairs.T
-    rank, crowding = members.rank, members.crowding
-    chance = random_state.random(len(pairs)) < 0.5
-    tied = rank[a] == rank[b]
-    lonelier = (crowding[a] > crowding[b]) | ((crowding[a] == crowding[b]) & chance)
-    first = (rank[a] < rank[b]) | (tied & lonelier)
-    winners: NDArray[np.int64] = np.where(first, a, b)
-    return winners[:, None]

@@ -23,6 +23,7 @@ from moga.network import Block, Network
 
 __all__ = [
     "Blocks",
+    "Decoder",
     "Derived",
     "Slot",
     "Space",
@@ -287,6 +288,56 @@ class Space(ABC):
         Default: the identity.
         """
         return genomes
+
+
+class Decoder:
+    """Decodes many genomes of one space: what a slot yields is made once, then shared.
+
+    Blocks check themselves when they are made, which takes most of the time of `Space.decode`; and
+    what is shared is sent to another process once.
+
+    Args:
+        space: any.
+        most: how many entries of slots are kept; beyond, all are forgotten.
+    """
+
+    def __init__(self, space: Space, most: int = 1 << 16) -> None:
+        self.space, self.most = space, most
+        self._slots = space.slots
+        self._kept: dict[tuple[int, int], tuple[Block, ...]] = {}
+
+    def __call__(self, genomes: Genomes) -> list[Network]:
+        """Return the networks of genomes of shape (n, genes), as `Space.decode` would.
+
+        Raises:
+            InvalidGenome: out of range or of the wrong length.
+        """
+        genomes = self.space.validate(genomes)
+        known: dict[int, NDArray[np.int64]] = {}
+        n = len(genomes)
+        parts = [
+            slot.flat_index(genomes, known) if slot.shape else np.zeros(n, dtype=np.int64)
+            for slot in self._slots
+        ]
+        if len(self._kept) > self.most:
+            self._kept.clear()
+        return [self._network(row) for row in np.stack(parts, axis=1).tolist()]
+
+    def _network(self, entries: list[int]) -> Network:
+        blocks: list[Block] = []
+        for number, flat in enumerate(entries):
+            found = self._kept.get((number, flat))
+            if found is None:
+                found = self._kept[number, flat] = self._made(self._slots[number], flat)
+            blocks += found
+        return Network(tuple(blocks))
+
+    def _made(self, slot: Slot, flat: int) -> tuple[Block, ...]:
+        index = [int(axis) for axis in np.unravel_index(flat, slot.shape)] if slot.shape else []
+        entry = slot.entry(index)
+        if entry is None:
+            raise InvalidGenome(f"slot {slot.name!r} of {self.space.name} has no entry {index}")
+        return tuple(block for block, times in entry for _ in range(times))
 
 
 _Known = dict[int, int]

@@ -25,7 +25,7 @@ from moga.network import Block
 from moga.networks.count import COUNTERS
 from moga.spaces.base import Slot, Space, sample_uniform
 
-__all__ = ["CostTable", "CostTables", "count_table", "slot_blocks"]
+__all__ = ["FINISHES", "CostTable", "CostTables", "Finish", "count_table", "slot_blocks"]
 
 _FORMAT: Final = "moga-cost-table"
 _VERSION: Final = 1
@@ -41,6 +41,30 @@ _UNREADABLE: Final = (
 """What numpy and json raise on files that are no archive of arrays with a JSON header."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Finish:
+    """What turns several additive columns into one cost; it never falls where a column rises.
+
+    Args:
+        columns: how many it takes.
+        function: (n, columns) -> (n,).
+    """
+
+    columns: int
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _smooth_maximum(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 6-norm of each row, all values 0 or more: (n, columns) -> (n,)."""
+    squares = columns * columns
+    return np.asarray(np.cbrt(np.sqrt((squares * squares * squares).sum(axis=1))))
+
+
+FINISHES: Final[Mapping[str, Finish]] = {"smooth_maximum_of_2": Finish(2, _smooth_maximum)}
+"""Named, so that a table in a file says which is its own. smooth_maximum_of_2: a device that
+computes while its host launches is as slow as the slower of the two (`devices.roofline`)."""
+
+
 def slot_blocks(slot: Slot) -> Iterator[tuple[tuple[int, ...], tuple[tuple[Block, int], ...]]]:
     """Yield every entry of a slot: its index in the slot's array, and its blocks with times."""
     for index in np.ndindex(*slot.shape):
@@ -52,6 +76,9 @@ def slot_blocks(slot: Slot) -> Iterator[tuple[tuple[int, ...], tuple[tuple[Block
 class CostTable:
     """One array a slot; the cost of a genome is the constant plus the sum of its entries.
 
+    With a `finish`, entries are rows of several columns: the columns are summed, the finish makes
+    one number of the sums, and the constant is added last.
+
     Args:
         metric: what it gives: "latency", "params", "macs".
         unit: its unit, "ms" for latency.
@@ -61,11 +88,14 @@ class CostTable:
         constant: what every network costs besides.
         grid: costs are rounded to multiples of this noise step where they are compared; 0: never.
         provenance: how it came about, as JSON values: method, device, versions, settings.
+        finish: a key of `FINISHES`; arrays then have one axis more, its columns; "": none.
+        relative_error: a standard error that all of the table shares, relative to the cost.
         predicted: True where a part of the entry was predicted and not measured, of the same
             shapes; () where nothing was.
 
     Raises:
-        ValueError: where shapes do not match the space's slots.
+        ValueError: where shapes do not match the space's slots; an unknown finish, or one with a
+            spread of entries.
     """
 
     metric: str
@@ -77,26 +107,58 @@ class CostTable:
     grid: float = 0.0
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     predicted: tuple[NDArray[np.bool_], ...] = ()
+    finish: str = ""
+    relative_error: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.finish and (self.finish not in FINISHES or self.spread):
+            raise ValueError(
+                f"cost table {self.metric}: finish {self.finish!r}; expected one of "
+                f"{', '.join(FINISHES)}, and no spread of entries"
+            )
+        columns = (FINISHES[self.finish].columns,) if self.finish else ()
         shapes = [slot.shape for slot in self.space.slots]
-        for name, arrays in (
-            ("arrays", self.arrays),
-            ("spread", self.spread or self.arrays),
-            ("predicted", self.predicted or self.arrays),
+        for name, arrays, expected in (
+            ("arrays", self.arrays, [(*shape, *columns) for shape in shapes]),
+            ("spread", self.spread, shapes if self.spread else []),
+            ("predicted", self.predicted, shapes if self.predicted else []),
         ):
-            if [array.shape for array in arrays] != shapes:
+            if [array.shape for array in arrays] != expected:
                 raise ValueError(f"cost table {self.metric}: {name} do not match {shapes}")
 
     def __call__(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return the cost of each genome: (n, genes) -> (n,), in `unit`."""
-        return self._sum(self.arrays, genomes) + self.constant
+        if not self.finish:
+            return self._sum(self.arrays, genomes) + self.constant
+        return FINISHES[self.finish].function(self.columns(genomes)) + self.constant
+
+    def columns(self, genomes: Genomes) -> NDArray[np.float64]:
+        """Return the additive columns, before the finish and the constant: -> (n, columns)."""
+        count = FINISHES[self.finish].columns if self.finish else 1
+        parts = [self._sum(self._column(index), genomes) for index in range(count)]
+        return np.stack(parts, axis=1)
+
+    def _column(self, index: int) -> tuple[NDArray[Any], ...]:
+        if not self.finish:
+            return self.arrays
+        return tuple(array[..., index] for array in self.arrays)
 
     def standard_error(self, genomes: Genomes) -> NDArray[np.float64]:
-        """Return the standard error of each cost, entries independent: (n, genes) -> (n,)."""
-        if not self.spread:
-            return np.zeros(len(np.atleast_2d(genomes)))
-        return np.sqrt(self._sum(tuple(array**2 for array in self.spread), genomes))
+        """Return the standard error of each cost: (n, genes) -> (n,).
+
+        Entries err independently; `relative_error` is shared, and comes on top.
+        """
+        squares = np.zeros(len(np.atleast_2d(genomes)))
+        if self.spread:
+            squares += self._sum(tuple(array**2 for array in self.spread), genomes)
+        if self.relative_error:
+            squares += (self.relative_error * self(genomes)) ** 2
+        return np.sqrt(squares)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether standard errors are known."""
+        return bool(self.spread or self.relative_error)
 
     def predicted_slots(self, genomes: Genomes) -> NDArray[np.int64]:
         """Return in how many slots each cost rests on a prediction: (n, genes) -> (n,)."""
@@ -124,15 +186,23 @@ class CostTable:
 
         Where slots share genes, no network need reach them.
         """
-        low = sum(float(np.nanmin(array)) for array in self.arrays)
-        high = sum(float(np.nanmax(array)) for array in self.arrays)
-        return self.constant + low, self.constant + high
+        pairs = [
+            (array, tuple(range(len(slot.shape))))
+            for slot, array in zip(self.space.slots, self.arrays, strict=True)
+        ]
+        low = sum(np.nanmin(array, axis=axes) for array, axes in pairs)
+        high = sum(np.nanmax(array, axis=axes) for array, axes in pairs)
+        both = np.stack([low, high])
+        if self.finish:
+            both = FINISHES[self.finish].function(both)
+        return float(self.constant + both[0]), float(self.constant + both[1])
 
     @property
     def digest(self) -> str:
         """A hash of the values and the space."""
         values = [np.nan_to_num(array.astype(float), nan=-1.0).tolist() for array in self.arrays]
-        return digest([self.metric, self.space.digest, self.constant, self.grid, values])
+        finished = [self.finish] if self.finish else []
+        return digest([self.metric, self.space.digest, self.constant, self.grid, values, *finished])
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` file: the arrays, and a JSON header with the space's digest."""
@@ -146,6 +216,8 @@ class CostTable:
             "constant": self.constant,
             "grid": self.grid,
             "provenance": dict(self.provenance),
+            "finish": self.finish,
+            "relative_error": self.relative_error,
         }
         content: dict[str, NDArray[Any]] = {"header": np.array(canonical_json(header))}
         content |= {f"array_{index}": array for index, array in enumerate(self.arrays)}
@@ -154,6 +226,22 @@ class CostTable:
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **content)
 
+    @staticmethod
+    def read_header(path: Path) -> dict[str, Any]:
+        """Read what a stored table says of itself: metric, unit, space (its text), provenance...
+
+        Raises:
+            FormatError: a damaged file, or another version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = dict(json.loads(str(file["header"])))
+        except _UNREADABLE as error:
+            raise FormatError(f"{path} is no cost table: {error}") from error
+        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
+            raise FormatError(f"{path}: expected a cost table of version {_VERSION}")
+        return header
+
     @classmethod
     def load(cls, path: Path, space: Space) -> "CostTable":
         """Read what `save` wrote.
@@ -161,14 +249,12 @@ class CostTable:
         Raises:
             FormatError: a damaged file, another version, or a table of another space.
         """
+        header = cls.read_header(path)
         try:
             with np.load(path, allow_pickle=False) as file:
                 content = {name: file[name] for name in file.files}
-            header = dict(json.loads(str(content["header"])))
         except _UNREADABLE as error:
             raise FormatError(f"{path} is no cost table: {error}") from error
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise FormatError(f"{path}: expected a cost table of version {_VERSION}")
         if header.get("space_digest") != space.digest:
             raise FormatError(
                 f"{path} is a table of the space {header.get('space')}, not of {space.spec}; "
@@ -185,6 +271,8 @@ class CostTable:
                 constant=header["constant"],
                 grid=header["grid"],
                 provenance=header["provenance"],
+                finish=header.get("finish", ""),
+                relative_error=header.get("relative_error", 0.0),
                 predicted=tuple(
                     content[f"predicted_{i}"] for i in count if f"predicted_{i}" in content
                 ),
@@ -293,10 +381,19 @@ class CostTables:
         if len({table.space.digest for table in tables}) != 1:
             raise ValueError("cost tables that are evaluated together must be of one space")
         self.tables = tuple(tables)
-        self._constants = np.array([[table.constant] for table in tables])
+        self._finished = any(table.finish for table in tables)
+        widths = [FINISHES[table.finish].columns if table.finish else 1 for table in tables]
+        self._ends = np.cumsum(widths)
+        rows = [
+            (table, column) for table, n in zip(tables, widths, strict=True) for column in range(n)
+        ]
+        self._constants = np.array([[0.0 if table.finish else table.constant] for table, _ in rows])
         self._groups: list[tuple[Slot, list[NDArray[np.float64]]]] = []
         for position, slot in enumerate(tables[0].space.slots):
-            arrays = [np.asarray(table.arrays[position], dtype=np.float64) for table in tables]
+            arrays = [
+                np.asarray(table._column(column)[position], dtype=np.float64)  # noqa: SLF001
+                for table, column in rows
+            ]
             self._add(slot, arrays)
 
     def _add(self, slot: Slot, arrays: list[NDArray[np.float64]]) -> None:
@@ -320,7 +417,7 @@ class CostTables:
     def __call__(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return the cost of each genome by each table: (n, genes) -> (n, tables)."""
         genomes = np.atleast_2d(genomes)
-        costs = np.empty((len(self.tables), len(genomes)))
+        costs = np.empty((len(self._constants), len(genomes)))
         costs[:] = self._constants
         for start in range(0, len(genomes), _CHUNK):
             chunk = np.asfortranarray(genomes[start : start + _CHUNK])
@@ -329,4 +426,16 @@ class CostTables:
                 flat = slot.flat_index(chunk, known)
                 for row, array in zip(costs, arrays, strict=True):
                     row[start : start + _CHUNK] += array.ravel().take(flat)
-        return costs.T
+        return self._finish(costs).T if self._finished else costs.T
+
+    def _finish(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn the rows of all columns into one row a table: (columns, n) -> (tables, n)."""
+        costs = np.empty((len(self.tables), rows.shape[1]))
+        for number, (table, end) in enumerate(zip(self.tables, self._ends, strict=True)):
+            if table.finish:
+                finish = FINISHES[table.finish]
+                columns = rows[end - finish.columns : end].T
+                costs[number] = finish.function(columns) + table.constant
+            else:
+                costs[number] = rows[end - 1]
+        return costs

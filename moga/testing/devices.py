@@ -31,6 +31,7 @@ class FakeEngine:
         overhead: what a network takes besides, in ms.
         speed: factor of the run with this number, counted from 0 over all runs; default 1.
         broken: subjects that cannot be prepared.
+        broken_operation: blocks of this operation cannot be prepared either; "": none.
         batch: images a batch.
     """
 
@@ -41,9 +42,11 @@ class FakeEngine:
         overhead: float = 0.0,
         speed: Callable[[int], float] = lambda _run: 1.0,
         broken: Callable[[Block | Network], bool] = lambda _subject: False,
+        broken_operation: str = "",
         batch: int = 1,
     ) -> None:
         self.ms, self.overhead, self.speed, self.broken = ms, overhead, speed, broken
+        self.broken_operation = broken_operation
         self.batch = batch
         self.prepared: list[Block | Network] = []
         self.visits: list[Block | Network] = []
@@ -75,7 +78,8 @@ class FakeEngine:
         Raises:
             MeasurementFailed: it is one of the broken.
         """
-        if self.broken(subject):
+        named = isinstance(subject, Block) and subject.operation == self.broken_operation
+        if named or self.broken(subject):
             raise MeasurementFailed(f"the fake engine cannot run {subject}")
         self.prepared.append(subject)
 

@@ -20,6 +20,8 @@ from moga.spaces.moga import MoGASpace
         ("moga (resolution=32)", "moga", {"resolution": 32}),
         ("nasbench201(data=cifar100)", "nasbench201", {"data": "cifar100"}),
         ("nasbench201(data='cifar100')", "nasbench201", {"data": "cifar100"}),
+        ("table(path=T.npz)", "table", {"path": "T.npz"}),
+        (" table(path=runs/a-1/T.npz, name=x)", "table", {"path": "runs/a-1/T.npz", "name": "x"}),
         ("x(a=None, b=-1, c=(1, 2), d=True)", "x", {"a": None, "b": -1, "c": (1, 2), "d": True}),
     ],
 )
@@ -37,6 +39,7 @@ def test_parse_call(text: str, name: str, arguments: dict[str, Any]) -> None:
         ("moga(a=1+x)", r"cannot read '1 \+ x' in .*; give a number, a word or a quoted text"),
         ("moga(a={[]: 1})", "give a number, a word or a quoted text"),
         ("moga(a=1, a=2)", "gives an argument twice"),
+        ("table(path=/tmp/T.npz)", r"expected name\(key=value, ...\), with quotes around a path"),
     ],
 )
 def test_parse_call_refuses(text: str, message: str) -> None:
@@ -120,3 +123,11 @@ def test_every_builtin_of_every_kind_can_be_loaded(kind: str) -> None:
     for name in found:
         factory: Callable[..., Any] = registry._factory(kind, name)
         assert callable(factory)
+
+
+def test_lists_of_words_and_calls_are_texts() -> None:
+    text = "portfolio(searchers=[nsga2(population=20, mode=steady), local], start=[[0, 1], [2, 3]])"
+    assert registry.parse_call(text)[1] == {
+        "searchers": ["nsga2(population=20, mode=steady)", "local"],
+        "start": [[0, 1], [2, 3]],
+    }

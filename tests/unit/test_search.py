@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 
 from moga.contracts import Failed, Measured
-from moga.errors import Exhausted, FormatError, RunInUse, RunMismatch, TooManyFailures, UsageError
+from moga.errors import (
+    Exhausted,
+    FormatError,
+    InvalidGenome,
+    RunInUse,
+    RunMismatch,
+    TooManyFailures,
+    UsageError,
+)
 from moga.runtime.journal import RunLock
 from moga.search import Search
+from moga.searchers import RandomSearch
 from moga.spaces.nasbench201 import NASBench201
 from moga.testing.fakes import RaisingEvaluator, SleepingEvaluator, TableEvaluator
 
@@ -271,3 +280,34 @@ def test_a_seeded_run(tmp_path: Path) -> None:
     result = search(tmp_path / "run", evaluations=200, seed=7).run()
     golden = Path(__file__).parent / "golden" / "nasbench201-pixel3-seed7.csv"
     assert (result.run_dir / "front.csv").read_text() == golden.read_text()
+
+
+class Illegal(RandomSearch):
+    """Proposes a sixth operation, one genome too many, or no integers."""
+
+    fault = "range"
+
+    def ask(self, n):
+        genomes = super().ask(n)
+        faults = {
+            "range": genomes + 5,
+            "many": np.repeat(genomes, 2, axis=0),
+            "half": genomes + 0.5,
+        }
+        return faults[self.fault]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("range", r"the searcher Illegal proposed what is no genome: gene 'edge_0_1'.*allowed: 0"),
+        ("half", "the searcher Illegal proposed what is no genome: genes of nasbench201 are int"),
+        ("many", "the searcher Illegal proposed 8 genomes; it was asked for 4"),
+    ],
+)
+def test_an_illegal_genome_is_refused_and_the_searcher_named(tmp_path, fault, words) -> None:
+    kind = type("Illegal", (Illegal,), {"fault": fault})
+    with pytest.raises(InvalidGenome, match=words):
+        search(tmp_path / "run", searcher=kind).run()
+    journal = (tmp_path / "run" / "journal.jsonl").read_text()
+    assert journal == ""

@@ -1,13 +1,16 @@
-"""PyTorch in eager mode on this host's CPU, FP32."""
+"""PyTorch, on this host's CPU or on an NVIDIA GPU: eager, CUDA graphs or `torch.compile`.
+
+It needs torch, timm and numpy alone. The GPU's part was not run on hardware for this release.
+"""
 
 import contextlib
 import gc
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
@@ -18,42 +21,82 @@ from moga.network import Block, Network
 from moga.networks.blocks import build_block
 from moga.networks.build import build_network
 
-__all__ = ["TorchEngine"]
+__all__ = ["MODES", "PRECISIONS", "TorchEngine", "by_events"]
 
+MODES: Final = ("eager", "graph", "compile")
+PRECISIONS: Final[Mapping[str, torch.dtype]] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
 _ALLOCATOR: Final = ("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")
 """Variables that change the C allocator, and with it times by up to a third."""
 
+_WARM_UPS: Final = 3  # before a graph is captured, as torch's documentation asks
+
 
 class TorchEngine:
-    """Eager PyTorch on the CPU: batch norm and activations are not folded, weights are random.
+    """PyTorch with random weights; in eager mode batch norm and activations are not folded.
 
     Args:
         batch: images a batch.
-        threads: threads within an operation.
+        threads: threads within an operation, on the CPU.
+        device: "cpu" or "cuda".
+        mode: "eager", "graph" (CUDA graphs; on a GPU) or "compile".
+        precision: "fp32", "fp16" or "bf16", of weights and images.
+        channels_last: keep images and weights with their channels last.
 
     Raises:
-        UsageError: a number below 1.
+        UsageError: an argument out of range, or a GPU where torch finds none.
     """
 
-    def __init__(self, batch: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self,
+        batch: int = 1,
+        threads: int = 1,
+        *,
+        device: str = "cpu",
+        mode: str = "eager",
+        precision: str = "fp32",
+        channels_last: bool = False,
+    ) -> None:
         for name, value in (("batch", batch), ("threads", threads)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} is {value!r}; give an integer of 1 or more")
-        self.batch, self.threads = batch, threads
+        for name, text, allowed in (
+            ("device", device, ("cpu", "cuda")),
+            ("mode", mode, MODES if device == "cuda" else ("eager", "compile")),
+            ("precision", precision, tuple(PRECISIONS)),
+        ):
+            if text not in allowed:
+                raise UsageError(f"{name} is {text!r}; give one of {', '.join(allowed)}")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UsageError(
+                "torch finds no CUDA here; the device cuda needs an NVIDIA GPU, its driver, and a "
+                "torch that was built for CUDA (https://pytorch.org says how to install it)"
+            )
+        self.batch, self.threads, self.device, self.mode = batch, threads, device, mode
+        self.precision, self.channels_last = precision, channels_last
         self.clock = Clock(threads)
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Processor, cores, versions, threads, precision, batch, clock and allocator."""
+        """Hardware, versions, threads, mode, precision, batch, clock and allocator."""
         return {
-            "engine": "torch eager",
+            "engine": f"torch {self.mode}",
             "torch": torch.__version__,
+            "precision": self.precision,
+            "batch": self.batch,
+            "memory format": "channels last" if self.channels_last else "contiguous",
+            **(self._gpu() if self.device == "cuda" else self._cpu()),
+        }
+
+    def _cpu(self) -> dict[str, Any]:
+        return {
             "cpu": _cpu_model(),
             "cores": os.cpu_count() or 1,
             "instructions": torch.backends.cpu.get_cpu_capability(),
             "threads": self.threads,
-            "precision": "fp32",
-            "batch": self.batch,
             "clock": self.clock.name,
             "libc": " ".join(platform.libc_ver()),
             "allocator": {
@@ -63,11 +106,27 @@ class TorchEngine:
             },
         }
 
+    def _gpu(self) -> dict[str, Any]:
+        found = torch.cuda.get_device_properties(0)
+        return {
+            "gpu": found.name,
+            "memory": f"{found.total_memory / 2**30:.0f} GiB",
+            "capability": f"{found.major}.{found.minor}",
+            "cuda": torch.version.cuda,
+            "driver": _driver(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "tf32": torch.backends.cudnn.allow_tf32,
+            "clock": "CUDA events",
+            "verified": "not run on hardware in this release",
+        }
+
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
         """Set the threads, leave autograd and garbage collection out; undone at the end."""
         threads, collecting = torch.get_num_threads(), gc.isenabled()
+        benchmark = torch.backends.cudnn.benchmark
         torch.set_num_threads(self.threads)
+        torch.backends.cudnn.benchmark = self.device == "cuda"
         gc.collect()
         gc.disable()
         try:
@@ -75,6 +134,7 @@ class TorchEngine:
                 yield
         finally:
             torch.set_num_threads(threads)
+            torch.backends.cudnn.benchmark = benchmark
             if collecting:
                 gc.enable()
 
@@ -84,22 +144,70 @@ class TorchEngine:
         Raises:
             MeasurementFailed: torch cannot build or run it.
         """
-        module: nn.Module
+        try:
+            with torch.inference_mode():
+                call = self._call(subject)
+                call()
+                return by_events(call) if self.device == "cuda" else timed(call, self.clock)
+        except (RuntimeError, ValueError) as error:
+            raise MeasurementFailed(f"torch cannot run {subject}: {error}") from error
+
+    def _call(self, subject: Block | Network) -> Callable[[], object]:
+        """Return what runs the subject once; on a GPU it returns before the work is done."""
         first = subject if isinstance(subject, Block) else subject.blocks[0]
         images = self.batch * first.batch_factor
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        kind: dict[str, Any] = {"device": self.device, "dtype": PRECISIONS[self.precision]}
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
             torch.manual_seed(0)
-            try:
-                if isinstance(subject, Block):
-                    module = build_block(subject)
-                else:
-                    module = build_network(subject)
-                image = torch.randn(images, first.in_channels, first.height, first.width)
-                with torch.inference_mode():
-                    module.eval()(image)
-            except (RuntimeError, ValueError) as error:
-                raise MeasurementFailed(f"torch cannot run {subject}: {error}") from error
-        return timed(partial(module, image), self.clock)
+            module: nn.Module = (
+                build_block(subject) if isinstance(subject, Block) else build_network(subject)
+            )
+            image = torch.randn(images, first.in_channels, first.height, first.width)
+        module = cast(Any, module).eval().to(**kind, memory_format=layout)
+        image = image.to(**kind, memory_format=layout)
+        if self.mode == "graph":
+            return _captured(module, image)
+        if self.mode == "compile":
+            return partial(cast(Callable[[Any], object], torch.compile(module)), image)
+        return partial(module, image)
+
+
+def _captured(module: nn.Module, image: torch.Tensor) -> Callable[[], object]:
+    """Return the replay of a CUDA graph of one run."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS):
+            module(image)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        module(image)
+    return graph.replay
+
+
+def by_events(call: Callable[[], object]) -> Run:
+    """Time a call by the GPU's own clock: from the first kernel's start to the last one's end."""
+    event: Callable[..., Any] = torch.cuda.Event
+    begin, end = event(enable_timing=True), event(enable_timing=True)
+
+    def run() -> float:
+        begin.record()
+        call()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end))
+
+    return run
+
+
+def _driver() -> str:
+    """Return the version of NVIDIA's driver, as the kernel module says it."""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+        return text.splitlines()[0].removeprefix("NVRM version:").strip()
+    return "unknown"
 
 
 def _cpu_model() -> str:

@@ -7,7 +7,7 @@ from moga.devices.profile import Sampling
 from moga.errors import UsageError
 from moga.registry import create
 from moga.spaces.moga import MoGASpace
-from moga.testing.devices import FakeEngine
+from moga.testing.devices import FakeEngine, block_ms
 
 QUICK = Sampling(rounds=4, seconds=0, warmups=1)
 
@@ -24,7 +24,7 @@ def test_it_keeps_values_by_fingerprint(cache):
     assert isinstance(device, Device)
     assert isinstance(device, Measures)
     table = device.table(space)
-    assert [path.parent.name for path in cache.rglob("values.json")] == [device.fingerprint]
+    assert [path.parent.name for path in cache.rglob("values.jsonl")] == [device.fingerprint]
     second = FakeEngine()
     again = HostDevice("fake", second, sampling=QUICK).table(space)
     assert second.prepared == []
@@ -74,3 +74,33 @@ def test_cpu_really_measures():
 def test_cpu_refuses_impossible_settings(arguments, message):
     with pytest.raises(UsageError, match=message):
         cpu(**arguments)
+
+
+def test_blocks_are_timed_on_demand_and_kept():
+    space, engine = MoGASpace(32, 0.35, 10), FakeEngine(overhead=1.0, batch=2)
+    device = HostDevice("fake", engine, sampling=QUICK)
+    first = device.by_blocks(space.decode([0] * 14))
+    timed = len(engine.prepared)
+    assert timed == len(set(space.decode([0] * 14)))
+    assert first.ms == pytest.approx(sum(block_ms(block) for block in space.decode([0] * 14)))
+    assert (first.provenance, first.batch, first.count) == ("table", 2, 4)
+    device.by_blocks(space.decode([1] + [0] * 13))
+    assert len(engine.prepared) - timed <= 2
+
+
+def test_names_say_what_differs_from_the_usual_device():
+    assert cpu(seconds=3, missing="predict").name == "cpu"
+    assert cpu(precision="bf16").name == "cpu(precision=bf16)"
+    assert create("device", "onnxruntime(threads=2)").name == "onnxruntime(threads=2)"
+
+
+def test_what_is_not_here_says_what_to_do(monkeypatch):
+    for text, message in (
+        ("cuda", "torch finds no CUDA here; the device cuda needs an NVIDIA GPU"),
+        ("cuda(mode=fast)", "mode is 'fast'; give one of eager, graph, compile"),
+        ("tensorrt(trtexec=True)", "trtexec is not on the PATH"),
+        ("tensorrt", r"tensorrt is not installed. Install it with: pip install 'moga\[tensorrt\]'"),
+        ("cpu(workers=-1)", "workers is -1; give 0 for this process"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            create("device", text)

@@ -9,9 +9,12 @@ from moga.contracts import Silent
 from moga.devices.base import Latency
 from moga.devices.catalog import CATALOG
 from moga.devices.profile import (
+    ChunkTimer,
     Sampling,
     TableError,
+    _chunk_size,
     anchor_networks,
+    block_uses,
     measure,
     profile_space,
     steady,
@@ -45,7 +48,7 @@ def rng():
 
 @pytest.fixture
 def store(tmp_path):
-    return ValueStore(tmp_path / "values.json", {})
+    return ValueStore(tmp_path / "values.jsonl", {})
 
 
 def profile(space, engine, store, rng, **settings):
@@ -297,3 +300,97 @@ def test_table_error_refuses_what_it_cannot_compare(space, rng):
 def test_sampling_names_the_number_out_of_range(field, value):
     with pytest.raises(UsageError, match=f"sampling: {field} is {value}; allowed"):
         Sampling(**{field: value})
+
+
+def test_uses_are_the_average_number_in_a_random_network(space):
+    uses = block_uses(space)
+    assert set(uses) == set(unique_blocks(space))
+    networks = len(space.decode([0] * 14).blocks)
+    assert sum(uses.values()) == pytest.approx(networks)
+    assert uses[space.decode([0] * 14).blocks[0]] == 1.0
+
+
+def test_a_budget_times_what_is_used_most_and_predicts_and_marks_the_rest(space, store, rng):
+    engine, notes = FakeEngine(), Notes()
+    table = profile(space, engine, store, rng, missing="predict", progress=notes)
+    timed = {subject for subject in engine.prepared if isinstance(subject, Block)}
+    assert len(timed) == 24  # one chunk, for no seconds are given
+    uses = block_uses(space)
+    assert min(uses[block] for block in timed) >= sorted(uses.values())[-24]
+    assert table.provenance["blocks_predicted"] == 126 - 24
+    assert table.provenance["method"].startswith("measured in part, the rest predicted by regress")
+    assert 0 < table.provenance["prediction_error"] < 1
+    genomes = sample_uniform(space.sizes, 50, rng)
+    true = np.array([engine.true_ms(space.decode(genome)) for genome in genomes])
+    assert np.abs(table(genomes) / true - 1).mean() < 0.25
+    expected = [
+        sum(
+            any(block not in timed for block, _ in slot.entry([int(genome[g]) for g in slot.genes]))
+            for slot in space.slots
+        )
+        for genome in genomes
+    ]
+    assert table.predicted_slots(genomes).tolist() == expected
+    path = store.path.with_name("table.npz")
+    table.save(path)
+    loaded = CostTable.load(path, space)
+    np.testing.assert_array_equal(loaded.predicted_slots(genomes), expected)
+    assert "24 of 126 blocks are timed." in notes.texts
+
+
+def test_a_budget_that_suffices_predicts_nothing(space, store, rng):
+    sampling = dataclasses.replace(QUICK, seconds=60)
+    table = profile(
+        space, FakeEngine(overhead=0.5), store, rng, missing="predict", sampling=sampling
+    )
+    assert table.predicted == ()
+    assert "blocks_predicted" not in table.provenance
+    assert table.constant == pytest.approx(0.5)
+
+
+def test_a_kill_loses_one_chunk_at_most(space, store, rng):
+    blocks = list(block_uses(space))
+    broken = FakeEngine(broken=lambda subject: subject == blocks[60])
+    sampling = dataclasses.replace(QUICK, seconds=60)
+    with pytest.raises(MeasurementFailed):
+        profile(space, broken, store, rng, missing="predict", sampling=sampling)
+    kept = store.read(blocks, 6)
+    assert len(kept) >= 24
+    again = FakeEngine()
+    profile(space, again, store, rng, missing="predict", sampling=sampling)
+    timed_again = {subject for subject in again.prepared if isinstance(subject, Block)}
+    probes = 3
+    assert len(timed_again & set(kept)) <= probes
+
+
+def test_chunks_are_brought_to_the_speed_of_the_first(space, store, rng):
+    slowing = FakeEngine(speed=lambda run: 1.0 if run < 27 * 7 else 1.5)
+    sampling = dataclasses.replace(QUICK, seconds=60)
+    table = profile(space, slowing, store, rng, missing="predict", sampling=sampling)
+    values = store.read(unique_blocks(space), 6)
+    for block, value in values.items():
+        assert value.ms == pytest.approx(block_ms(block))
+    assert table.provenance["drift"] == pytest.approx(0.5)
+
+
+def test_blocks_without_a_time_are_refused_on_demand(space, store, rng):
+    with pytest.raises(UsageError, match=r"126 of the 126 blocks of moga.* have no time on this"):
+        profile(space, FakeEngine(), store, rng, missing="refuse")
+    profile(space, FakeEngine(), store, rng)
+    again = FakeEngine()
+    profile(space, again, store, rng, missing="refuse")
+    assert again.prepared == []
+    with pytest.raises(UsageError, match="missing is 'guess'; give one of measure, predict"):
+        profile(space, again, store, rng, missing="guess")
+
+
+def test_workers_of_another_kind_are_refused(space):
+    timer = ChunkTimer(FakeEngine(), {"engine": "fake", "cpu": "other"}, QUICK, ())
+    with pytest.raises(MeasurementFailed, match="a worker has cpu None, the table is of cpu"):
+        timer(unique_blocks(space)[:2])
+
+
+def test_the_largest_chunk_fits_into_memory():
+    large = Block(operation="linear", in_channels=2**14, out_channels=2**13, height=1, width=1)
+    assert _chunk_size([large] * 24, {}, 60.0) == 2
+    assert _chunk_size([large], {large: Latency(1e6, 0, 30)}, 1.0) == 1

@@ -1,9 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from moga.contracts import Silent
 from moga.devices.base import Latency
-from moga.devices.table import TableDevice
-from moga.errors import NotInSpace, UsageError
+from moga.devices.table import TableDevice, from_file
+from moga.errors import FormatError, NotInSpace, UsageError
+from moga.plan import Plan
+from moga.registry import create
 from moga.spaces.cost import CostTable, count_table
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
@@ -38,3 +43,47 @@ def test_it_needs_a_table_of_latency():
         TableDevice("phone", {})
     with pytest.raises(UsageError, match="expected a table of latency, got one of params"):
         TableDevice.of("phone", count_table(SPACE, "params"))
+
+
+def test_a_file_is_a_device_by_its_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = FakeDevice(grid=0.5).table(SPACE)
+    dataclasses.replace(table, provenance={"batch": 8}).save(tmp_path / "my-phone.npz")
+    device = create("device", "table(path=my-phone.npz)")
+    assert (device.name, device.spaces, device.batch) == ("my-phone", ("moga",), 8)
+    assert device.table(SPACE).digest == table.digest
+    genome = np.array([[5] * 14])
+    latency = device.latency(SPACE.decode(genome[0]))
+    assert latency == Latency(float(table(genome)[0]), 0.0, 0, "table", 8)
+    assert create("device", f"table(path='{tmp_path}/my-phone.npz', name=x)").name == "x"
+    with pytest.raises(FormatError, match=r"my-phone.npz is a table of the space moga.*0\.35"):
+        device.table(MoGASpace(32, 0.5, 10))
+
+
+def test_a_search_takes_the_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    FakeDevice().table(SPACE).save(tmp_path / "T.npz")
+    plan = Plan.make(SPACE, "table(path=T.npz)", ["latency", "params"])
+    tables = plan.build_tables(tmp_path / "tables", Silent())
+    genomes = np.array([[3] * 14])
+    expected = FakeDevice().table(SPACE)(genomes)
+    np.testing.assert_allclose(tables.values(genomes)["latency"], expected)
+    plan = Plan.make(SPACE, ["table(path=T.npz)", "cpu"], ["latency@T", "latency@cpu"])
+    assert [device.name for device in plan.devices] == ["T", "cpu"]
+
+
+def test_a_measured_table_tells_its_batch_too(tmp_path):
+    settings = {"settings": {"batch": 64}}
+    table = dataclasses.replace(FakeDevice().table(SPACE), provenance=settings)
+    table.save(tmp_path / "t.npz")
+    assert from_file(str(tmp_path / "t.npz")).batch == 64
+
+
+def test_files_that_are_no_latency_tables_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="the device 'table' needs a file, as in table"):
+        create("device", "table")
+    with pytest.raises(FormatError, match="is no cost table"):
+        from_file(str(tmp_path / "gone.npz"))
+    count_table(SPACE, "params").save(tmp_path / "t.npz")
+    with pytest.raises(UsageError, match="is a table of params in no unit; expected one of lat"):
+        from_file(str(tmp_path / "t.npz"))

@@ -7,7 +7,7 @@ import pytest
 from moga.contracts import Gene, Observations, Problem, parse_objective
 from moga.errors import Exhausted, FormatError, InvalidGenome, UsageError
 from moga.searchers import base
-from moga.searchers.base import BaseSearcher
+from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 
 NAN = np.nan
 
@@ -154,3 +154,53 @@ def test_enumeration_happens_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         searcher.ask(5)
     assert len(calls) == 1
+
+
+def test_unseen_genomes_are_canonical_and_stand_once() -> None:
+    searcher = Stubborn(problem((2, 4), canonical=lambda g: np.where(g[:, :1] == 0, 0, g)), rng())
+    searcher.tell(Observations.exact(np.array([[1, 1]]), np.ones((1, 2))))
+    genomes = np.array([[0, 3], [1, 1], [0, 2], [1, 3]])
+    assert searcher.unseen(genomes).tolist() == [[0, 0], [1, 3]]
+
+
+def test_results_that_others_asked_for_are_counted() -> None:
+    searcher = Stubborn(problem(), rng())
+    own = searcher.ask(1)
+    theirs = np.array([[1, 1, 1], [2, 2, 2], [1, 2, 1]])
+    costs = np.array([[1, 1], [2, 2], [NAN, 3], [4, 4]])
+    searcher.tell(Observations.exact(np.concatenate([own, theirs]), costs))
+    assert searcher.foreign == 2  # of the three, one failed
+    again = Stubborn(problem(), rng())
+    again.load_state_dict(searcher.state_dict())
+    assert again.foreign == 2
+
+
+def test_what_others_brought_shortens_the_beginning() -> None:
+    waiting = np.arange(10)[:, None]
+    first, rest = take_first(waiting, 4, foreign=0)
+    assert (len(first), len(rest)) == (4, 6)
+    first, rest = take_first(waiting, 4, foreign=8)
+    assert (first.ravel().tolist(), len(rest)) == ([0, 1], 8)
+    assert len(take_first(waiting, 4, foreign=99)[0]) == 0
+
+
+def test_given_genomes_start_and_sobol_fills_up() -> None:
+    given = [[2, 2, 2], [0, 1, 2]]
+    start = starting_genomes(problem(), given, 6, rng())
+    assert start.shape == (6, 3)
+    assert start[:2].tolist() == given
+    assert starting_genomes(problem(), given, 1, rng()).tolist() == given
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "words"),
+    [
+        ("lhs", UsageError, "start is 'lhs'; give 'sobol' or 'uniform', or a list of genomes"),
+        ([[1, 2]], InvalidGenome, r"genomes of shape \(1, 2\).*integers of shape \(n, 3\)"),
+        ([[0.5, 1, 1]], InvalidGenome, "type float64; give integers"),
+        ([[0, 0, 0], [0, 3, 0]], InvalidGenome, "genome 1 of start has 3 for gene 'g1'.*0 to 2"),
+    ],
+)
+def test_impossible_starts_are_refused(start, error, words) -> None:
+    with pytest.raises(error, match=words):
+        starting_genomes(problem(), start, 4, rng())

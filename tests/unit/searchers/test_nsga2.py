@@ -187,8 +187,56 @@ def test_impossible_options_are_refused() -> None:
         searcher(crossover=1.1)
     with pytest.raises(UsageError, match="start is 'lhs'; give 'sobol' or 'uniform'"):
         searcher(start="lhs")
+    with pytest.raises(UsageError, match="mode is 'fast'; give 'generational' or 'steady'"):
+        searcher(mode="fast")
 
 
 def test_importing_it_does_not_load_pymoo() -> None:
     code = "import sys, moga.searchers; sys.exit('pymoo' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_steady_state_takes_up_every_result_at_once() -> None:
+    search = searcher(mode="steady")
+    first = search.ask(20)
+    search.tell(told(first))
+    perfect = np.array([[5, 5, 5, 5, 0, 0, 0, 0]])
+    search.tell(told(perfect))
+    assert len(search.survivors) == 20
+    assert perfect[0].tolist() in search.survivors.genomes.tolist()
+    waiting = searcher()
+    waiting.tell(told(first))
+    waiting.tell(told(perfect))
+    assert perfect[0].tolist() not in waiting.survivors.genomes.tolist()
+
+
+def test_warm_start_asks_given_genomes_first() -> None:
+    given = [[5] * 8, [0] * 8]
+    text = f"nsga2(population=6, start={given})"
+    built = registry.create("searcher", text, problem=PROBLEM, rng=np.random.default_rng(0))
+    asked = built.ask(6)
+    assert asked[:2].tolist() == given
+    assert len(np.unique(asked, axis=0)) == 6
+
+
+def test_survivors_are_those_of_pymoo() -> None:
+    """Sets are equal where no tie is left to chance; pymoo normalises within the front: so one."""
+    from pymoo.core.population import Population
+    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+
+    class Free:
+        def has_constraints(self):
+            return False
+
+    from moga.searchers.crowding import survive
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        values = rng.random((60, 2))
+        sizes = np.bincount(survive(values, np.zeros(60), np.ones(2), 60, rng)[1])
+        whole = int(np.cumsum(sizes)[3])  # whole fronts: nothing depends on crowding
+        ours, *_ = survive(values, np.zeros(60), np.ones(2), whole, rng)
+        theirs = RankAndCrowding().do(
+            Free(), Population.new(F=values), n_survive=whole, random_state=rng, return_indices=True
+        )
+        assert set(ours.tolist()) == {int(row) for row in theirs}

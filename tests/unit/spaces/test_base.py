@@ -345,3 +345,17 @@ def test_neighbours_step_ordinal_genes_by_one_and_categorical_ones_to_any() -> N
     assert got.tolist() == [[1, 1, 2], [0, 0, 2], [0, 2, 2], [0, 1, 0], [0, 1, 1]]
     alone = (Gene("a", "g", "ordinal", (1,)),)
     assert neighbours((0,), alone).shape == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["moga", "nasbench201", "genet"])
+def test_decoder_decodes_as_the_space_does(name) -> None:
+    from moga import registry
+    from moga.spaces.base import Decoder
+
+    space = registry.create("space", name)
+    genomes = sample_uniform(space.sizes, 12, np.random.default_rng(0))
+    decode = Decoder(space, most=5)  # so few that it forgets
+    for part in (genomes[:6], genomes[6:], genomes):
+        assert decode(part) == [space.decode(genome) for genome in part]
+    with pytest.raises(InvalidGenome, match="allowed: 0 to"):
+        decode(genomes + 99)

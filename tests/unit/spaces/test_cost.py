@@ -221,3 +221,48 @@ def test_load_refuses_missing_or_misshapen_arrays(tmp_path: Path, array: Any) ->
     _stored(path, array_3=array)
     with pytest.raises(FormatError, match="is a damaged cost table"):
         CostTable.load(path, MoGASpace(32))
+
+
+def two_columns(space, seed=0, **values):
+    rng = np.random.default_rng(seed)
+    arrays = tuple(rng.random((*slot.shape, 2)) for slot in space.slots)
+    return CostTable("latency", "ms", space, arrays, finish="smooth_maximum_of_2", **values)
+
+
+def test_a_finish_makes_one_cost_of_several_columns(tmp_path):
+    space = MoGASpace(resolution=32)
+    table = two_columns(space, constant=0.5, relative_error=0.1)
+    genomes = sample_uniform(space.sizes, 40, np.random.default_rng(1))
+    columns = table.columns(genomes)
+    assert columns.shape == (40, 2)
+    expected = 0.5 + (columns**6).sum(axis=1) ** (1 / 6)
+    np.testing.assert_allclose(table(genomes), expected)
+    np.testing.assert_allclose(table.standard_error(genomes), 0.1 * expected)
+    assert table.uncertain
+    low, high = table.bounds
+    assert low <= table(genomes).min() <= table(genomes).max() <= high
+    table.save(tmp_path / "t.npz")
+    again = CostTable.load(tmp_path / "t.npz", space)
+    np.testing.assert_array_equal(again(genomes), table(genomes))
+    assert (again.finish, again.relative_error) == ("smooth_maximum_of_2", 0.1)
+    assert again.digest == table.digest
+
+
+def test_tables_with_and_without_a_finish_are_evaluated_together():
+    space = MoGASpace(resolution=32)
+    tables = [count_table(space, "macs"), two_columns(space, constant=1.0), two_columns(space, 2)]
+    genomes = sample_uniform(space.sizes, 9000, np.random.default_rng(1))
+    together = CostTables(tables)(genomes)
+    assert together.shape == (9000, 3)
+    np.testing.assert_allclose(together, np.stack([t(genomes) for t in tables], axis=1))
+
+
+def test_a_finish_that_does_not_fit_is_refused():
+    space = MoGASpace(resolution=32)
+    arrays = tuple(np.zeros(slot.shape) for slot in space.slots)
+    with pytest.raises(ValueError, match="finish 'max'; expected one of smooth_maximum_of_2"):
+        CostTable("latency", "ms", space, arrays, finish="max")
+    with pytest.raises(ValueError, match="and no spread of entries"):
+        CostTable("latency", "ms", space, arrays, arrays, finish="smooth_maximum_of_2")
+    with pytest.raises(ValueError, match="arrays do not match"):
+        CostTable("latency", "ms", space, arrays, finish="smooth_maximum_of_2")

@@ -70,3 +70,54 @@ def test_a_block_that_torch_cannot_run_is_named():
 def test_impossible_settings_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         TorchEngine(**arguments)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_runs_with_channels_last(precision):
+    network = SPACES[0].decode([0] * 14)
+    engine = TorchEngine(batch=2, precision=precision, channels_last=True)
+    with engine.session():
+        assert engine.prepare(network)() > 0
+    assert engine.settings["precision"] == precision
+    assert engine.settings["memory format"] == "channels last"
+
+
+@pytest.mark.slow
+def test_compiled_blocks_run():
+    engine = TorchEngine(mode="compile")
+    with engine.session():
+        assert engine.prepare(SPACES[0].decode([0] * 14).blocks[1])() > 0
+    assert engine.settings["engine"] == "torch compile"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "graph"}, "mode is 'graph'; give one of eager, compile"),
+        ({"precision": "int8"}, "precision is 'int8'; give one of fp32, fp16, bf16"),
+        ({"device": "tpu"}, "device is 'tpu'; give one of cpu, cuda"),
+    ],
+)
+def test_other_words_are_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        TorchEngine(**arguments)
+
+
+def test_without_a_gpu_cuda_says_what_it_needs(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="torch finds no CUDA here; the device cuda needs an NVID"):
+        TorchEngine(device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["eager", "graph", "compile"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_blocks_and_networks_run_on_a_gpu(mode, precision):
+    if not torch.cuda.is_available():
+        pytest.skip("no NVIDIA GPU here")
+    network = SPACES[0].decode([0] * 14)
+    engine = TorchEngine(device="cuda", mode=mode, precision=precision, channels_last=True)
+    assert engine.settings["verified"] == "not run on hardware in this release"
+    with engine.session():
+        for subject in (network.blocks[1], network):
+            assert 0 < engine.prepare(subject)() < 1000

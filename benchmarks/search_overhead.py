@@ -1,0 +1,230 @@
+"""What a search costs beside the evaluations: null objective, all in one run, side by side.
+
+    python benchmarks/search_overhead.py [--quick] [--json]
+
+Ask and tell alone, a population of 70 at a time: NSGA-II at the start and after 100,000
+evaluations, the other searchers beside it, and Optuna's NSGA-II and syne-tune's regularised
+evolution, one trial at a time, as their users must (``pip install 'moga[bench]'``; a peer that is
+absent is skipped, with a line that says so). Then the whole `Search` with its journal, 64 genomes
+a batch and 256 in flight, locally and through Ray, beside raw calls of Ray actors on the same
+machine.
+
+Times of searchers and of the local `Search` are CPU seconds of this process, so that other work on
+the machine does not count; the `Search` is given by the clock too, and rates through Ray are by the
+clock, because their work is done in other processes.
+"""
+
+import importlib.util
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import Goal, finish, options
+
+from moga import registry
+from moga.contracts import Gene, Measured, Observations, Outcome, Problem, parse_objective
+from moga.runtime.ray import start_ray
+from moga.search import Search
+from moga.spaces.fbnet import FBNetSpace
+from moga.testing.devices import FakeDevice
+
+GENES, VALUES, POPULATION = 14, 12, 70
+BATCH, IN_FLIGHT = 64, 256
+OTHERS = ("random", "local", "evolution", "nsga2(mode=steady)", "portfolio")
+
+
+class Null:
+    """An evaluator that takes no time."""
+
+    metrics = ("accuracy",)
+
+    def evaluate(self, networks: Any) -> list[Outcome]:
+        """Return the number of blocks as the accuracy."""
+        return [Measured({"accuracy": float(len(network))}) for network in networks]
+
+
+def null_problem(*, known: bool) -> Problem:
+    """Return MoGA's 14 layers of 12 choices, with costs that are the genes' sums."""
+    genes = tuple(
+        Gene(f"layer{i}", f"layer{i}", "categorical", tuple(range(VALUES)), factors=(2, 3, 2))
+        for i in range(GENES)
+    )
+
+    def look_up(genomes: np.ndarray) -> np.ndarray:
+        costs = null_costs(genomes)
+        costs[:, : 1 if known else None] = np.nan
+        return costs
+
+    goals = (parse_objective("accuracy"), parse_objective("latency"))
+    return Problem(genes, (0,) * GENES, goals, lambda genomes: genomes, look_up)
+
+
+def null_costs(genomes: np.ndarray) -> np.ndarray:
+    """Return costs of which one falls where the other rises, shape (n, 2)."""
+    return np.stack([-genomes[:, :9].sum(axis=1), genomes[:, 5:].sum(axis=1)], axis=1).astype(float)
+
+
+def ask_and_tell(spec: str, evaluations: int, *, known: bool, parts: int = 1) -> list[float]:
+    """Return CPU ms an evaluation of each of some equal parts of a run."""
+    rng = np.random.default_rng(0)
+    searcher = registry.create("searcher", spec, problem=null_problem(known=known), rng=rng)
+    found = []
+    for _ in range(parts):
+        done, spent = 0, 0.0
+        while done < evaluations // parts:
+            began = time.process_time()
+            genomes = searcher.ask(POPULATION)
+            spent += time.process_time() - began
+            told = Observations.exact(genomes, null_costs(genomes))
+            began = time.process_time()
+            searcher.tell(told)
+            spent += time.process_time() - began
+            done += len(genomes)
+        found.append(1e3 * spent / done)
+    return found
+
+
+def optuna_nsga2(evaluations: int) -> float:
+    """Return CPU ms a trial of Optuna's NSGA-II in memory, population as ours."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=0)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+    began = time.process_time()
+    for _ in range(evaluations):
+        trial = study.ask()
+        genome = [trial.suggest_categorical(f"layer{i}", range(VALUES)) for i in range(GENES)]
+        study.tell(trial, null_costs(np.array([genome]))[0].tolist())
+    return 1e3 * (time.process_time() - began) / evaluations
+
+
+def syne_tune_evolution(evaluations: int) -> float:
+    """Return CPU ms a trial of syne-tune's multi-objective regularised evolution."""
+    logging.disable(logging.WARNING)
+    from syne_tune.config_space import choice
+    from syne_tune.optimizer.schedulers.multiobjective import MultiObjectiveRegularizedEvolution
+
+    space = {f"layer{i}": choice(list(range(VALUES))) for i in range(GENES)}
+    searcher = MultiObjectiveRegularizedEvolution(
+        config_space=space, population_size=POPULATION, random_seed=0
+    )
+    began = time.process_time()
+    for trial in range(evaluations):
+        config = searcher.suggest()
+        genome = np.array([[config[f"layer{i}"] for i in range(GENES)]])
+        searcher.on_trial_complete(trial, config, null_costs(genome)[0].tolist())
+    return 1e3 * (time.process_time() - began) / evaluations
+
+
+def peers(evaluations: int) -> dict[str, float]:
+    """Return the times of the peers that are installed."""
+    found = {}
+    known: dict[str, tuple[str, Callable[[int], float]]] = {
+        "optuna": ("Optuna NSGA-II", optuna_nsga2),
+        "syne_tune": ("syne-tune evolution", syne_tune_evolution),
+    }
+    for module, (name, measure) in known.items():
+        if importlib.util.find_spec(module) is None:
+            print(f"{module} is not installed: skipped (pip install 'moga[bench]')")
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found[f"{name}, ms an evaluation"] = measure(evaluations)
+    return found
+
+
+def whole_search(evaluations: int, executor: str) -> tuple[float, float]:
+    """Return CPU and clock seconds of a `Search`, once its first batch is back."""
+    with tempfile.TemporaryDirectory() as folder:
+        search = Search(
+            FBNetSpace(),
+            FakeDevice(),
+            ["accuracy", "latency"],
+            evaluator=Null(),
+            evaluations=evaluations + IN_FLIGHT,
+            executor=executor,
+            batch=BATCH,
+            in_flight=IN_FLIGHT,
+            family=None,
+            storage=Path(folder) / "run",
+        )
+        with search.session():
+            search.step()  # starts workers, builds tables
+            cpu, clock = time.process_time(), time.perf_counter()
+            while search.step():
+                pass
+            return time.process_time() - cpu, time.perf_counter() - clock
+
+
+def raw_calls(calls: int, in_flight: int = 4) -> float:
+    """Return calls of a Ray actor a second, a few in flight."""
+    import ray
+
+    @ray.remote
+    class Echo:
+        def call(self, value: int) -> int:
+            return value
+
+    actor: Any = Echo.remote()  # type: ignore[attr-defined]
+    ray.get(actor.call.remote(0))
+    began = time.perf_counter()
+    waiting = []
+    for number in range(calls):
+        waiting.append(actor.call.remote(number))
+        if len(waiting) == in_flight:
+            done, waiting = ray.wait(waiting)
+            ray.get(done)
+    ray.get(waiting)
+    return calls / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Measure and print."""
+    asked = options(__doc__ or "")
+    history = 7_000 if asked.quick else 100_000
+    few = 700 if asked.quick else 5_000
+    through = 1_500 if asked.quick else 20_000
+    parts = ask_and_tell("nsga2", history, known=False, parts=5)
+    figures: dict[str, Any] = {
+        "nsga2, ms an evaluation": float(np.mean(parts)),
+        "nsga2, first fifth": parts[0],
+        f"nsga2, last fifth of {history}": parts[-1],
+        "nsga2 with known costs": ask_and_tell("nsga2", few, known=True)[0],
+    }
+    figures |= {f"{spec}, ms": ask_and_tell(spec, few, known=False)[0] for spec in OTHERS}
+    figures |= peers(few if not asked.quick else 200)
+    cpu, clock = whole_search(through, "local")
+    figures |= {
+        "Search, local, CPU ms an evaluation": 1e3 * cpu / through,
+        "Search, local, ms an evaluation by the clock": 1e3 * clock / through,
+    }
+    start_ray()
+    figures["raw actor calls a second"] = raw_calls(2_000 if asked.quick else 20_000)
+    figures["Search, Ray, evaluations a second"] = through / whole_search(through, "ray")[1]
+    goals = [
+        Goal("nsga2-ms-an-evaluation", figures["nsga2, ms an evaluation"], "<=", 0.1),
+        Goal("nsga2-last-over-first-fifth", parts[-1] / parts[0], "<=", 1.25),
+        Goal(
+            "search-local-ms-an-evaluation",
+            figures["Search, local, CPU ms an evaluation"],
+            "<=",
+            0.5,
+        ),
+        Goal(
+            "search-ray-evaluations-a-second",
+            figures["Search, Ray, evaluations a second"],
+            ">=",
+            1500,
+        ),
+    ]
+    finish(figures, goals, asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""``moga devices``: every device that can be named, and how well it is known."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from moga.cli.exits import exits
+from moga.devices.describe import Description, describe
+
+__all__ = ["devices"]
+
+_HEADER = ("name", "hardware", "engine", "precision", "batch", "known by", "error", "spaces")
+
+
+def devices(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of JSON objects, for scripts.")
+    ] = False,
+) -> None:
+    """List every device: hardware, engine, precision, batch, how it is known and its error.
+
+    Those known by roofline take arguments, as in "t4(precision=int8, batch=32)".
+    """
+    with exits():
+        found = describe()
+        if as_json:
+            sys.stdout.write(json.dumps([dataclasses.asdict(entry) for entry in found]) + "\n")
+            return
+        _print(found)
+
+
+def _print(found: Sequence[Description]) -> None:
+    sources: list[str] = []
+    lines = [(*_HEADER, "source"), *(_line(entry, sources) for entry in found)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.write(
+        "\nerror: mean absolute error in percent of networks, or timings, that were left out; "
+        "~ where nothing was measured: priors alone.\n"
+    )
+    for number, source in enumerate(sources, start=1):
+        sys.stdout.write(f"[{number}] {source}\n")
+
+
+def _line(entry: Description, sources: list[str]) -> tuple[str, ...]:
+    if entry.source not in sources:
+        sources.append(entry.source)
+    error = "-" if entry.error_percent is None else f"{entry.error_percent:g} %"
+    guessed = "~" if entry.error_kind == "priors alone" else ""
+    return (
+        entry.name,
+        entry.hardware or "-",
+        entry.engine or "-",
+        entry.precision or "-",
+        str(entry.batch),
+        entry.provenance or "-",
+        guessed + error,
+        entry.spaces or "-",
+        f"[{sources.index(entry.source) + 1}]",
+    )

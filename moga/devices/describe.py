@@ -1,0 +1,129 @@
+"""What each device that can be named is: hardware, engine, precision, batch, known error. No torch.
+
+``moga devices`` lists it. Nothing is measured and no engine is started to say it.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Final
+
+from moga import registry
+from moga.devices.catalog import batch_of
+from moga.devices.catalog.fbnet import FBNET_DEVICES, RESOLUTION, fbnet_table
+from moga.devices.catalog.rooflines import ROOFLINES, calibrations, roofline_device
+from moga.runtime.environment import cpu_model
+from moga.spaces.fbnet import FBNetSpace
+from moga.spaces.nasbench201 import DEVICES
+
+__all__ = ["Description", "describe"]
+
+_HERE: Final = {
+    "cpu": ("torch", "fp32"),
+    "cuda": ("torch", "fp32"),
+    "onnxruntime": ("onnxruntime", "fp32"),
+    "tensorrt": ("tensorrt", "fp16"),
+}
+"""Devices that are measured where moga runs -> engine and usual precision."""
+_NEEDS_ARGUMENTS: Final = ("table", "preset")
+_HELP_HARDWARE: Final = {
+    "1080ti": "NVIDIA GTX 1080 Ti",
+    "2080ti": "NVIDIA RTX 2080 Ti",
+    "titan_rtx": "NVIDIA Titan RTX",
+    "titanx": "NVIDIA Titan X",
+    "titanxp": "NVIDIA Titan Xp",
+    "gold_6226": "Intel Xeon Gold 6226",
+    "gold_6240": "Intel Xeon Gold 6240",
+    "silver_4114": "Intel Xeon Silver 4114",
+    "silver_4210r": "Intel Xeon Silver 4210R",
+    "essential_ph_1": "Essential PH-1 phone",
+    "pixel2": "Google Pixel 2",
+    "pixel3": "Google Pixel 3",
+    "samsung_a50": "Samsung Galaxy A50",
+    "samsung_s7": "Samsung Galaxy S7",
+    "raspi4": "Raspberry Pi 4",
+    "fpga": "FPGA",
+    "eyeriss": "Eyeriss (simulated)",
+}
+_HELP: Final = "HELP (Lee et al. 2021, arXiv 2106.08630)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """One device, or one of the spaces that a device of tables knows.
+
+    Args:
+        name: what `moga.registry.create` takes.
+        hardware: in words.
+        engine: what runs networks; "" where it is not known.
+        precision: "" where it is not known.
+        batch: images a batch, unless the name is given another.
+        provenance: how its latencies are known, one of `devices.base.PROVENANCES`.
+        spaces: "any", or the space that it knows.
+        error_percent: expected error of a network's time, in percent; None where it is not known.
+        error_kind: of what: "networks left out", "priors alone", "timings left out", or "".
+        source: of the measurements.
+    """
+
+    name: str
+    hardware: str
+    engine: str
+    precision: str
+    batch: int
+    provenance: str
+    spaces: str
+    error_percent: float | None
+    error_kind: str
+    source: str
+
+
+def describe() -> list[Description]:
+    """Return all devices that have a name: measured here, by roofline, by table, of plug-ins."""
+    found = [*_here(), *_rooflines(), *_tables()]
+    known = {entry.name for entry in found}.union(_NEEDS_ARGUMENTS)
+    others = [name for name in registry.names("device") if name not in known]
+    plugins = (Description(n, "", "", "", 1, "", "", None, "", "a plug-in") for n in others)
+    return [*found, *plugins]
+
+
+def _here() -> Iterator[Description]:
+    hardware = {"cpu": f"this host: {cpu_model()}", "cuda": "an NVIDIA GPU of this host"}
+    for name, (engine, precision) in _HERE.items():
+        where = hardware.get(name, "this host")
+        source = "measured when asked for; moga profile prints the error"
+        yield Description(name, where, engine, precision, 1, "measured", "any", None, "", source)
+
+
+def _rooflines() -> Iterator[Description]:
+    for name in ROOFLINES:
+        device = roofline_device(name)
+        entry = calibrations().get(name)
+        error = entry["error_percent"] if entry else round(100 * device.error, 1)
+        yield Description(
+            name,
+            device.sheet.title,
+            device.engine.name,
+            device.precision,
+            device.batch,
+            "roofline",
+            "any",
+            error,
+            "networks left out" if entry else "priors alone",
+            device.source or "not calibrated: priors alone",
+        )
+
+
+def _tables() -> Iterator[Description]:
+    for name in dict.fromkeys((*DEVICES, *FBNET_DEVICES)):
+        hardware = _HELP_HARDWARE.get(name) or _HELP_HARDWARE.get(name.rpartition("_")[0], "")
+        batch = batch_of(name)
+        if name in DEVICES:
+            yield Description(
+                name, hardware, "", "", batch, "table", "nasbench201", None, "", _HELP
+            )
+        if name in FBNET_DEVICES:
+            space = FBNetSpace(RESOLUTION)
+            error = round(float(fbnet_table(name, space).provenance["cv_mape"]), 1)
+            kind = "timings left out"
+            yield Description(
+                name, hardware, "", "", batch, "fitted", space.spec, error, kind, _HELP
+            )

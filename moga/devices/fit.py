@@ -1,0 +1,649 @@
+"""Latency tables fitted to end-to-end times of whole networks.
+
+A phone often cannot time single blocks, but whole networks can be timed anywhere. The time of a
+network is taken as a constant plus one effect for each of its blocks, and a block's effect as a sum
+over levels, from what all blocks share down to what is a block's own:
+
+    work and traffic   multiply-adds (dense, depthwise, grouped), activations moved, parameters,
+                       convolutions launched, blocks
+    kind               operation, kernel, expansion, groups, activation, SE, shortcut; once an
+                       effect a block, once one that grows with the activations moved
+    stage              width and size of what leaves the block
+    block              the block itself: an effect, one that grows with the activations moved, and
+                       one that grows with the multiply-adds
+
+All effects of a level have one prior scale. The scales are found by maximising the marginal
+likelihood (Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", section 5.4.1,
+with a weak log-normal prior on each scale), so that a level that explains nothing vanishes. Noise
+is a Student t with two degrees of freedom, by reweighting (Lange, Little and Taylor 1989, "Robust
+statistical modeling using the t distribution"): on phones and shared machines a tenth of the times
+may be far too long. Blocks stand in for layers: layers with the same block have the same effect, so
+that genomes of the same network have the same latency.
+
+Intervals are calibrated by cross-validation: standard errors are multiplied by the factor with
+which 90 % intervals would have covered 90 % of the networks held out (split-conformal scaling,
+Vovk, Gammerman and Shafer 2005). They are about a new timing, its noise included.
+"""
+
+import csv
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga.contracts import Genomes
+from moga.devices.base import noise_grid
+from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
+from moga.network import Block, Network
+from moga.networks.count import convolutions, count_params
+from moga.spaces.base import Blocks, Space, sample_uniform
+from moga.spaces.cost import CostTable, slot_blocks
+
+__all__ = ["FittedTable", "Times", "fit_table", "read_times"]
+
+_FEWEST: Final = 10
+_ABSURD: Final = 100.0
+"""How many times the median a time may be, or the median it, before it must be another unit."""
+_FREEDOM: Final = 2.0
+_SEARCHED: Final = 300
+"""Networks at most from which the scales are found; all are used for the effects."""
+_REFIT: Final = 150
+"""Networks at most for which each fold of the cross-validation finds scales of its own."""
+_ROUNDS: Final = (40, 15, 15, 10, 10, 10)
+"""Steps of the optimiser before each reweighting of the networks."""
+_FOLDS: Final = 5
+_PRIOR: Final = (2 * math.log(0.02), 0.03)
+"""Mean and precision of the prior on each log variance, relative to the mean time."""
+_BOUNDS: Final = (2 * math.log(1e-4), math.log(3.0))
+_START: Final = (2 * math.log(0.03), 2 * math.log(0.02))
+_LEVEL_90: Final = 1.6448536269514722
+"""The normal quantile that bounds a two-sided 90 % interval."""
+_FLOOR: Final = 0.1
+"""What a network is taken to need that would take no time: this share of the fastest measured."""
+_LIFTS: Final = 50
+_FARTHEST: Final = 10.0
+"""Standard errors by which a network may be lifted to that; beyond, the times contradict it."""
+_SAMPLE: Final = 1000
+_CHUNK: Final = 1 << 13
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """Whole networks of a space and how long each took.
+
+    Args:
+        genomes: shape (n, genes).
+        ms: shape (n,), milliseconds a batch.
+        source: where they were read.
+    """
+
+    genomes: Genomes
+    ms: Array
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.ms.shape != (len(self.genomes),):
+            raise UsageError(f"{len(self.genomes)} genomes, but times of shape {self.ms.shape}")
+
+
+def read_times(path: Path, space: Space) -> Times:
+    """Read end-to-end times from a CSV file with a header, or a Parquet file.
+
+    Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces)
+    and ``network`` (the path of a network's JSON, relative to the file). Others are ignored. Either
+    the whole file is good, or nothing is read.
+
+    Raises:
+        FormatError: no such file, another kind of file, missing columns, or a bad row: a time that
+            is no number, nan, 0, negative or absurd, a genome or network of another space, a
+            network that came before. The message names the row; the first is 1.
+    """
+    rows = _rows(Path(path))
+    if not rows:
+        raise FormatError(f"{path} holds no times; expected a row a network")
+    _check_columns(path, rows[0])
+    genomes = np.empty((len(rows), len(space.genes)), dtype=np.int64)
+    ms = np.empty(len(rows))
+    for number, row in enumerate(rows):
+        try:
+            ms[number] = _milliseconds(row["latency_ms"])
+            genomes[number] = _genome(row, space, Path(path).parent)
+        except (MogaError, OSError, ValueError) as error:
+            raise FormatError(f"{path}, row {number + 1}: {error}") from error
+    _check_absurd(path, ms)
+    _check_duplicates(path, space.canonical(genomes))
+    return Times(genomes, ms, str(path))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+            return rows
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise FormatError(
+            f"cannot read {path}: {error}; expected a CSV or Parquet file with the columns "
+            "latency_ms, and genome or network"
+        ) from error
+
+
+def _check_columns(path: Path, row: Mapping[str, Any]) -> None:
+    names = [name for name in ("genome", "network") if name in row]
+    if "latency_ms" not in row or len(names) != 1:
+        raise FormatError(
+            f"{path} has the columns {', '.join(map(str, row))}; expected latency_ms "
+            "(milliseconds a batch), and either genome or network"
+        )
+
+
+def _milliseconds(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise FormatError(f"latency_ms is {value!r}; expected milliseconds") from None
+    if not (math.isfinite(number) and number > 0):
+        raise FormatError(f"latency_ms is {value}; a time is finite and above 0")
+    return number
+
+
+def _genome(row: Mapping[str, Any], space: Space, folder: Path) -> Sequence[int]:
+    if "network" in row:
+        return space.encode(Network.load(folder / str(row["network"])))
+    text = str(row["genome"])
+    try:
+        values = [int(word) for word in text.split()]
+    except ValueError:
+        raise InvalidGenome(f"genome is {text!r}; expected integers separated by spaces") from None
+    genome: list[int] = space.validate(np.array([values]))[0].tolist()
+    space.decode(genome)
+    return genome
+
+
+def _check_absurd(path: Path, ms: Array) -> None:
+    median = float(np.median(ms))
+    for number, time in enumerate(ms):
+        if not median / _ABSURD <= time <= median * _ABSURD:
+            raise FormatError(
+                f"{path}, row {number + 1}: {time:g} ms is absurd beside the median of "
+                f"{median:g} ms; are all times in milliseconds?"
+            )
+
+
+def _check_duplicates(path: Path, genomes: Genomes) -> None:
+    first: dict[bytes, int] = {}
+    for number, genome in enumerate(genomes):
+        before = first.setdefault(genome.tobytes(), number)
+        if before != number:
+            raise FormatError(
+                f"{path}, row {number + 1} has the network of row {before + 1} again; give one "
+                "time a network, such as the median of several"
+            )
+
+
+class _Features:
+    """What a space's entries say about time: entries x columns, each column of one level.
+
+    Args:
+        space: any space.
+    """
+
+    def __init__(self, space: Space) -> None:
+        from scipy import sparse
+
+        self.slots = [slot for slot in space.slots if slot.shape]
+        entries: list[tuple[int, Blocks]] = []
+        self.starts: list[int] = []
+        start = 0
+        for slot in self.slots:
+            self.starts.append(start)
+            for index, blocks in slot_blocks(slot):
+                entries.append((start + int(np.ravel_multi_index(index, slot.shape)), blocks))
+            start += math.prod(slot.shape)
+        self.entries = start
+        self.known = np.zeros(start, dtype=bool)
+        self.known[[row for row, _ in entries]] = True
+        columns: dict[tuple[str, Any], int] = {}
+        described = _describe(dict.fromkeys(block for _, blocks in entries for block, _ in blocks))
+        triples = [
+            (row, columns.setdefault(name, len(columns)), times * value)
+            for row, blocks in entries
+            for block, times in blocks
+            for name, value in described[block]
+        ]
+        rows, cols, values = zip(*triples, strict=True) if triples else ((), (), ())
+        shape = (start, len(columns))
+        self.matrix = sparse.csr_matrix((values, (rows, cols)), shape=shape, dtype=np.float64)
+        self.levels = [level for level, _ in columns]
+
+    def of(self, genomes: Genomes) -> Any:
+        """Return a sparse matrix (n, columns): the sum over each genome's entries."""
+        total: Any = 0
+        for start, slot in zip(self.starts, self.slots, strict=True):
+            total = total + self.matrix[start + slot.flat_index(genomes)]
+        return total
+
+
+def _describe(blocks: Iterable[Block]) -> dict[Block, list[tuple[tuple[str, Any], float]]]:
+    """Return block -> its columns ((level, key), value), in units of the mean block's work."""
+    listed = list(blocks)
+    works = np.array([_work(block) for block in listed]).reshape(len(listed), -1)
+    mean = np.maximum(works.mean(axis=0), 1e-12) if listed else works
+    macs = works[:, :3].sum(axis=1) / max(float(mean[:3].sum()), 1e-12) if listed else works
+    found = {}
+    for number, (block, work, mac) in enumerate(zip(listed, works / mean, macs, strict=True)):
+        kind, stage = _kind(block), (block.out_channels, block.out_size)
+        moved = float(work[3])
+        columns: list[tuple[tuple[str, Any], float]] = [
+            *(((level, ""), float(value)) for level, value in zip(_WORK, work, strict=True)),
+            (("kind", kind), 1.0),
+            (("kind x moved", kind), moved),
+            (("stage", stage), 1.0),
+            (("block", number), 1.0),
+            (("block x moved", number), moved),
+            (("block x macs", number), float(mac)),
+        ]
+        found[block] = [(name, value) for name, value in columns if value]
+    return found
+
+
+_WORK: Final = ("dense", "depthwise", "grouped", "moved", "params", "launches", "blocks")
+
+
+def _work(block: Block) -> tuple[float, ...]:
+    """Return a block's figures, in the order of `_WORK`."""
+    parts = convolutions(block)
+    dense = sum(part.macs for part in parts if part.groups == 1)
+    depthwise = sum(part.macs for part in parts if 1 < part.groups == part.in_channels)
+    grouped = sum(part.macs for part in parts) - dense - depthwise
+    moved = sum(part.values for part in parts)
+    return dense, depthwise, grouped, moved, count_params(block), len(parts), 1
+
+
+def _kind(block: Block) -> tuple[Any, ...]:
+    expansion = round(block.hidden_channels / block.in_channels, 1)
+    form = (block.operation, block.kernel, expansion, block.groups, block.edges)
+    return (*form, block.activation, block.se_channels > 0, block.shortcut)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scales:
+    """Prior variances of the levels and of the noise, relative to the mean time.
+
+    Args:
+        levels: name -> variance of one column of the level.
+        noise: squared scale of the noise.
+        theta: logarithms as the optimiser holds them, from which another search may start.
+    """
+
+    levels: Mapping[str, float]
+    noise: float
+    theta: Array
+
+
+def _kernels(features: Any, levels: Sequence[str]) -> tuple[dict[str, float], Array]:
+    """Return level -> the variance that it brings at unit scale, and its kernel divided by that.
+
+    Columns that are the same for all these networks are left to the constant. Kernels have the
+    shape (levels, n, n), the constant's first.
+    """
+    n = features.shape[0]
+    mean = np.asarray(features.mean(axis=0)).ravel()
+    square = np.asarray(features.multiply(features).mean(axis=0)).ravel()
+    variance = square - mean**2
+    differs = variance > 1e-12 * square
+    names = np.array(levels, dtype=object)
+    norms, kernels = {"constant": 1.0}, [np.ones((n, n))]
+    for name in dict.fromkeys(levels):
+        chosen = np.flatnonzero(differs & (names == name))
+        if len(chosen):
+            norms[name] = float(variance[chosen].sum())
+            columns = features[:, chosen]
+            kernels.append((columns @ columns.T).toarray() / norms[name])
+    return norms, np.array(kernels)
+
+
+def _find_scales(
+    features: Any, levels: Sequence[str], target: Array, start: Mapping[str, float]
+) -> _Scales:
+    """Maximise the marginal likelihood over one scale a level, reweighting in between."""
+    from scipy.optimize import minimize
+
+    norms, kernels = _kernels(features, levels)
+    theta = np.array([start.get(name, _START[0]) for name in (*norms, "")])
+    theta[0] = start.get("constant", 2 * math.log(0.5))
+    theta[-1] = start.get("noise", _START[1])
+    weights = np.ones(len(target))
+    for steps in _ROUNDS:
+        result = minimize(
+            _evidence,
+            theta,
+            args=(kernels, target, weights),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[_BOUNDS] * len(theta),
+            options={"maxiter": steps},
+        )
+        theta = result.x
+        kernel = np.tensordot(np.exp(theta[:-1]), kernels, 1)
+        weights = _dual_weights(kernel, target, weights, math.exp(theta[-1]))
+    variances = np.exp(theta[:-1]) / np.array(list(norms.values()))
+    return _Scales(dict(zip(norms, variances.tolist(), strict=True)), math.exp(theta[-1]), theta)
+
+
+def _evidence(theta: Array, kernels: Array, target: Array, weights: Array) -> tuple[float, Array]:
+    """Return the negative log posterior of log variances, and its gradient (R&W eq. 5.8, 5.9)."""
+    scales = np.exp(theta)
+    covariance = np.tensordot(scales[:-1], kernels, 1)
+    covariance[np.diag_indices(len(target))] += scales[-1] / weights
+    lower = np.linalg.cholesky(covariance)
+    inverse = np.linalg.inv(covariance)
+    alpha = inverse @ target
+    away = theta - _PRIOR[0]
+    value = target @ alpha / 2 + np.log(np.diag(lower)).sum() + _PRIOR[1] * (away @ away) / 2
+    slope = inverse - np.outer(alpha, alpha)
+    gradient = np.append(
+        kernels.reshape(len(kernels), -1) @ slope.ravel(), (np.diag(slope) / weights).sum()
+    )
+    return float(value), scales * gradient / 2 + _PRIOR[1] * away
+
+
+def _dual_weights(kernel: Array, target: Array, weights: Array, noise: float) -> Array:
+    covariance = kernel + np.diag(noise / weights)
+    gain = np.linalg.solve(covariance, kernel).T
+    mean = gain @ target
+    variance = np.diag(kernel) - np.einsum("ij,ji->i", gain, kernel)
+    return _weights(target - mean, variance, noise)
+
+
+def _weights(residuals: Array, variance: Array, noise: float) -> Array:
+    """Return the expected precisions of t-distributed noise (Lange et al. 1989, eq. 3)."""
+    expected = (residuals**2 + np.maximum(variance, 0)) / noise
+    return np.asarray((_FREEDOM + 1) / (_FREEDOM + expected))
+
+
+class _Posterior:
+    """Effects of all columns given networks and scales, in the space that the networks span.
+
+    Args:
+        features: sparse, (n, columns).
+        levels: level of each column.
+        target: times relative to their mean, (n,).
+        scales: found before.
+    """
+
+    def __init__(
+        self, features: Any, levels: Sequence[str], target: Array, scales: _Scales
+    ) -> None:
+        self.target, self.noise = target, scales.noise
+        self.root = np.sqrt([scales.levels.get(level, 0.0) for level in levels])
+        self.constant = math.sqrt(scales.levels["constant"])
+        self.active = np.flatnonzero(np.asarray(abs(features).sum(axis=0)).ravel())
+        self.active = self.active[self.root[self.active] > 0]
+        seen = features[:, self.active].toarray() * self.root[self.active]
+        scaled = np.column_stack([np.full(len(target), self.constant), seen])
+        left, singular, basis = np.linalg.svd(scaled, full_matrices=False)
+        keep = singular > 1e-9 * singular[0]
+        self.basis, self.rows = basis[keep], left[:, keep] * singular[keep]
+        weights = np.ones(len(target))
+        for _ in range(len(_ROUNDS)):
+            self.mean, self.covariance = self._solve(weights)
+            weights = _weights(target - self.rows @ self.mean, self._within(self.rows), self.noise)
+        self.weights = weights
+        self.mean, self.covariance = self._solve(weights)
+
+    def _solve(self, weights: Array) -> tuple[Array, Array]:
+        weighted = self.rows.T * (weights / self.noise)
+        precision = weighted @ self.rows
+        precision[np.diag_indices(len(precision))] += 1
+        covariance = np.linalg.inv(precision)
+        return covariance @ (weighted @ self.target), covariance
+
+    def _within(self, rows: Array) -> Array:
+        return np.asarray(((rows @ self.covariance) * rows).sum(axis=1))
+
+    def held_out(self, rows: Array) -> tuple[Array, Array]:
+        """Predict these rows of the networks from the others: means and deviations, noise in."""
+        mean, covariance = self._solve(np.where(rows, 0.0, self.weights))
+        part = self.rows[rows]
+        variance = ((part @ covariance) * part).sum(axis=1)
+        return part @ mean, np.sqrt(np.maximum(variance, 0) + self.noise)
+
+    def lift(self, features: Any, value: float) -> bool:
+        """Condition the mean on the network of one row having this value; False: too far off."""
+        row = self.constant * self.basis[:, 0]
+        row = row + self.basis[:, 1:] @ (
+            self.root[self.active] * features[:, self.active].toarray()[0]
+        )
+        along = self.covariance @ row
+        distance, variance = value - row @ self.mean, row @ along
+        if distance**2 > _FARTHEST**2 * variance:
+            return False
+        self.mean = self.mean + along * distance / variance
+        return True
+
+    def effects(self) -> tuple[Array, float]:
+        """Return the mean effect of each column, and of the constant."""
+        spanned = self.basis.T @ self.mean
+        effects = np.zeros(len(self.root))
+        effects[self.active] = spanned[1:] * self.root[self.active]
+        return effects, float(spanned[0]) * self.constant
+
+    def variance(self, features: Any, *, constant: bool = True) -> Array:
+        """Return the variance of sums of effects, without noise: (n, columns) -> (n,)."""
+        found = np.empty(features.shape[0])
+        onto = self.basis[:, 1:].T * self.root[self.active, None]
+        for start in range(0, len(found), _CHUNK):
+            part = features[start : start + _CHUNK]
+            total = np.asarray(part.multiply(part) @ self.root**2).ravel()
+            rows = part[:, self.active] @ onto
+            if constant:
+                total += self.constant**2
+                rows += self.constant * self.basis[:, 0]
+            beyond = np.maximum(total - (rows**2).sum(axis=1), 0)
+            found[start : start + _CHUNK] = beyond + np.maximum(self._within(rows), 0)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedTable:
+    """A latency table fitted to end-to-end times, and how sure its predictions are.
+
+    The effects of blocks are correlated, for only their sums were seen: `predict` knows that,
+    ``table.spread`` does not. The spread holds the entries' own standard errors, all multiplied
+    with one factor, so that ``table.standard_error`` of a random network is on average what
+    `predict` says.
+
+    Args:
+        table: one entry a choice; its constant is what all networks share.
+        cv_mape: mean absolute error, in %, of networks held out by cross-validation.
+        calibration: what standard errors were multiplied with, so that 90 % of those networks lie
+            in their 90 % intervals.
+        noise_ms: scale of the noise of one timing.
+    """
+
+    table: CostTable
+    cv_mape: float
+    calibration: float
+    noise_ms: float
+    _features: _Features = dataclasses.field(repr=False)
+    _posterior: _Posterior = dataclasses.field(repr=False)
+    _mean_ms: float = dataclasses.field(repr=False)
+
+    def predict(self, genomes: Genomes) -> tuple[Array, Array]:
+        """Return latencies and calibrated standard errors, in ms: (n, genes) -> (n,), (n,).
+
+        A new timing lies within 1.645 standard errors of the latency in 90 % of all cases.
+
+        Raises:
+            InvalidGenome: of another space.
+        """
+        genomes = self.table.space.validate(genomes)
+        variance = self._posterior.variance(self._features.of(genomes)) + self._posterior.noise
+        return self.table(genomes), self.calibration * self._mean_ms * np.sqrt(variance)
+
+
+def fit_table(space: Space, times: Times, *, device: str = "", batch: int = 1) -> FittedTable:
+    """Fit a latency table of a space to end-to-end times.
+
+    Deterministic. Ten networks are the least; a hundred random ones are usually worth it.
+
+    Args:
+        space: any space; its costs are assumed to add up over blocks.
+        times: of distinct networks of the space, such as `read_times` gives.
+        device: for the provenance.
+        batch: images a batch, for the provenance.
+
+    Raises:
+        UsageError: too few networks, times that are no times or all the same, or networks that lead
+            to a table in which some network would take no time at all.
+        InvalidGenome: a genome of another space.
+    """
+    genomes = space.validate(times.genomes)
+    if len(genomes) < _FEWEST:
+        raise UsageError(
+            f"{len(genomes)} networks are too few to fit a table to; time {_FEWEST} or more, "
+            "better 100, chosen at random"
+        )
+    if not (np.isfinite(times.ms).all() and (times.ms > 0).all()):
+        raise UsageError("times must be finite and above 0 ms; `read_times` names the bad row")
+    if np.ptp(times.ms) == 0:
+        raise UsageError(f"all networks take {times.ms[0]:g} ms; nothing can be learnt from that")
+    mean_ms = float(times.ms.mean())
+    target = times.ms / mean_ms
+    model = _Features(space)
+    features = model.of(genomes)
+    scales = _scales_of(features, model.levels, target)
+    posterior = _Posterior(features, model.levels, target, scales)
+    held, errors = _cross_validate(features, model.levels, target, scales, posterior)
+    _keep_positive(model, posterior, _FLOOR * float(target.min()))
+    table = _table(space, model, posterior, mean_ms)
+    fitted = FittedTable(
+        table=table,
+        cv_mape=100 * float(np.mean(np.abs(held / target - 1))),
+        calibration=_quantile(np.abs(target - held) / errors) / _LEVEL_90,
+        noise_ms=mean_ms * math.sqrt(scales.noise),
+        _features=model,
+        _posterior=posterior,
+        _mean_ms=mean_ms,
+    )
+    return _finish(fitted, times, device, batch)
+
+
+def _keep_positive(model: _Features, posterior: _Posterior, floor: float) -> None:
+    """See to it that no network takes less than no time.
+
+    The fastest networks of a space are far from random ones, so that a few networks say little of
+    them. The sum of the fastest entries is taken to last `floor` where it would be 0 or less.
+    """
+    starts = (*model.starts, model.entries)
+    for _ in range(_LIFTS):
+        effects, constant = posterior.effects()
+        values = np.where(model.known, model.matrix @ effects, np.inf)
+        fastest = [start + int(np.argmin(values[start:end])) for start, end in pairwise(starts)]
+        if constant + values[fastest].sum() > 0:
+            return
+        if not posterior.lift(sum(model.matrix[[row]] for row in fastest), floor):
+            break
+    raise UsageError(
+        f"by the fitted table some networks would take no time at all: {len(posterior.target)} "
+        "networks do not say enough; time more, and small ones among them"
+    )
+
+
+def _scales_of(
+    features: Any, levels: Sequence[str], target: Array, start: _Scales | None = None
+) -> _Scales:
+    n = len(target)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, _SEARCHED)).astype(int))
+    logs = {}
+    if start is not None:
+        logs = dict(zip((*start.levels, "noise"), start.theta.tolist(), strict=True))
+    return _find_scales(features[chosen], levels, target[chosen], logs)
+
+
+def _cross_validate(
+    features: Any, levels: Sequence[str], target: Array, scales: _Scales, posterior: _Posterior
+) -> tuple[Array, Array]:
+    """Return predictions of each network from those of the other folds, and their deviations."""
+    held, errors = np.empty(len(target)), np.empty(len(target))
+    fold = np.arange(len(target)) % _FOLDS
+    for number in range(_FOLDS):
+        out = fold == number
+        if len(target) > _REFIT:
+            held[out], errors[out] = posterior.held_out(out)
+            continue
+        own = _scales_of(features[~out], levels, target[~out], scales)
+        model = _Posterior(features[~out], levels, target[~out], own)
+        effects, constant = model.effects()
+        held[out] = features[out] @ effects + constant
+        errors[out] = np.sqrt(model.variance(features[out]) + model.noise)
+    return held, errors
+
+
+def _quantile(ratios: Array) -> float:
+    """Return the 90 % quantile, with the conformal correction for few networks."""
+    rank = min(math.ceil(0.9 * (len(ratios) + 1)), len(ratios))
+    return float(np.sort(ratios)[rank - 1])
+
+
+def _table(space: Space, model: _Features, posterior: _Posterior, mean_ms: float) -> CostTable:
+    effects, constant = posterior.effects()
+    values = np.where(model.known, model.matrix @ effects, np.nan) * mean_ms
+    variances = posterior.variance(model.matrix, constant=False)
+    errors = np.where(model.known, np.sqrt(variances), np.nan) * mean_ms
+    return CostTable(
+        "latency",
+        "ms",
+        space,
+        _per_slot(space, model, values),
+        _per_slot(space, model, errors),
+        constant=constant * mean_ms,
+    )
+
+
+def _per_slot(space: Space, model: _Features, values: Array) -> tuple[Array, ...]:
+    """Cut a vector over entries into one array a slot; what is the same for all takes 0."""
+    starts = iter(model.starts)
+    arrays = []
+    for slot in space.slots:
+        start = next(starts) if slot.shape else 0
+        size = math.prod(slot.shape) if slot.shape else 0
+        arrays.append(values[start : start + size].reshape(slot.shape) if size else np.zeros(()))
+    return tuple(arrays)
+
+
+def _finish(fitted: FittedTable, times: Times, device: str, batch: int) -> FittedTable:
+    """Scale the spread to what `predict` says, and add noise grid and provenance."""
+    table, space = fitted.table, fitted.table.space
+    genomes = sample_uniform(space.sizes, _SAMPLE, np.random.default_rng(0))
+    errors, own = fitted.predict(genomes)[1], table.standard_error(genomes)
+    factor = float(np.sqrt(np.mean(errors**2) / np.mean(own**2)))
+    variance = fitted._posterior.variance(fitted._features.of(genomes))  # noqa: SLF001 - its own
+    known = fitted.calibration * fitted._mean_ms * float(np.sqrt(np.median(variance)))  # noqa: SLF001
+    provenance = {
+        "method": "fitted",
+        "device": device,
+        "source": Path(times.source).name,
+        "networks": len(times.ms),
+        "batch": batch,
+        "cv_mape": fitted.cv_mape,
+        "calibration": fitted.calibration,
+        "noise_ms": fitted.noise_ms,
+        "standard_error_ms": float(np.median(errors)),
+    }
+    spread = tuple(factor * array for array in table.spread)
+    finished = dataclasses.replace(
+        table, spread=spread, grid=noise_grid(known), provenance=provenance
+    )
+    return dataclasses.replace(fitted, table=finished)

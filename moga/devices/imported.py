@@ -1,0 +1,392 @@
+"""Latency tables from times that were measured elsewhere: one of each block, or of whole networks.
+
+Times of blocks come as `moga.devices.importers` read them. Every block of the space must have
+exactly one, or be predicted as the caller says; every row must name a block or a network of the
+space. What whole networks took beyond the sum of their blocks is the table's constant, as in
+`moga.devices.profile`. A single wrong row refuses everything.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga import registry
+from moga.devices.base import Latency, noise_grid
+from moga.devices.blockfiles import MANIFEST, Manifest, block_digest
+from moga.devices.importers.base import PRECISIONS, Reading
+from moga.devices.importers.detect import read_timings
+from moga.devices.predict import FEWEST, BlockRegression
+from moga.devices.profile import sum_blocks, unique_blocks
+from moga.errors import FormatError, MogaError, UsageError
+from moga.network import Block, Network
+from moga.networks.count import count_macs
+from moga.spaces.base import Space, sample_uniform
+from moga.spaces.cost import CostTable, slot_blocks
+
+__all__ = ["MISSING", "import_table", "network_times", "table_of"]
+
+MISSING: Final = ("refuse", "predict")
+"""What becomes of blocks without a time: the table is refused; or they are predicted from those
+that have one by `moga.devices.predict`, and marked."""
+
+_DIGEST: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
+_MOST_MACS_A_SECOND: Final = 1e16
+"""Ten times what the fastest accelerators do at their lowest precision."""
+_ABSURD: Final = 300.0
+"""How many times what similar blocks say a time may be, or they it. On a CPU and a phone a correct
+time was off by up to 57 (a convolution of one pixel)."""
+_SUSPECTS: Final = 5
+_GRID_SAMPLE: Final = 256
+_NAMED: Final = 5
+
+Times = dict[Block | Network, tuple[Latency, str]]
+"""Subject -> its time, and the row that says so."""
+
+
+def import_table(
+    path: str | Path,
+    space: Space | None = None,
+    *,
+    batch: int | None = None,
+    precision: str = "",
+    device: str = "",
+    missing: str = "refuse",
+) -> CostTable:
+    """Build the latency table of a space from files of times.
+
+    Args:
+        path: a folder that `blockfiles.export_blocks` wrote, with the times in it, or any file or
+            folder of times that `importers` reads.
+        space: whose table; None: the exported folder's.
+        batch: images a batch that the times must be of; None: the exported folder's, else 1.
+        precision: precision that the times must be of, where they say; "": any one.
+        device: name for the provenance; "": what the times say, else "imported".
+        missing: one of `MISSING`.
+
+    Raises:
+        UsageError: nothing to read, no space, another batch than the export's, or too few blocks
+            to predict others from.
+        FormatError: a wrong row; blocks without time. See `table_of`.
+    """
+    path = Path(path)
+    manifest = Manifest.load(path) if (path / MANIFEST).exists() else None
+    if manifest is not None:
+        space = _space_of(manifest, space, path)
+        if batch is not None and batch != manifest.batch:
+            raise UsageError(
+                f"{path} was exported at batch {manifest.batch}, not {batch}; leave the batch out"
+            )
+        batch = manifest.batch
+    if space is None:
+        raise UsageError(f"{path} has no {MANIFEST}; say of which space the times are")
+    readings = read_timings(path, (MANIFEST,))
+    extra = manifest.networks if manifest else ()
+    table = table_of(
+        space,
+        readings,
+        networks=extra,
+        batch=batch or 1,
+        precision=precision,
+        device=device,
+        missing=missing,
+    )
+    return dataclasses.replace(table, provenance={**table.provenance, "source": path.name})
+
+
+def _space_of(manifest: Manifest, space: Space | None, path: Path) -> Space:
+    if space is None:
+        space = registry.create("space", manifest.space)
+    assert space is not None  # noqa: S101 - for the type checker: create gave it
+    if space.digest != manifest.space_digest:
+        raise UsageError(
+            f"{path} holds blocks of the space {manifest.space}, not of {space.spec}; export the "
+            "blocks of that space, or leave the space out"
+        )
+    return space
+
+
+def table_of(
+    space: Space,
+    readings: Sequence[Reading],
+    *,
+    networks: Sequence[Network] = (),
+    batch: int = 1,
+    precision: str = "",
+    device: str = "",
+    missing: str = "refuse",
+) -> CostTable:
+    """Build a latency table from readings of blocks and, if there are any, of whole networks.
+
+    Args:
+        space: whose table.
+        readings: times of its blocks, each once, and of networks of it.
+        networks: whole networks that readings may name by their digest.
+        batch: images a batch of all times.
+        precision: of all times, where they say; "": any one.
+        device: name for the provenance.
+        missing: one of `MISSING`.
+
+    Raises:
+        UsageError: too many blocks, too few times to predict others from, or no such precision or
+            `missing`.
+        FormatError: a row that names nothing of the space, is a duplicate, of another batch,
+            precision or device, or absurd; blocks without time. The message names the row.
+    """
+    if missing not in MISSING:
+        raise UsageError(f"missing is {missing!r}; give one of {', '.join(MISSING)}")
+    known = {block_digest(block): block for block in unique_blocks(space)}
+    named: dict[str, Block | Network] = {**known, **{one.digest: one for one in networks}}
+    precision = _check_alike(readings, batch, precision)
+    times = _resolve(readings, named, space, batch)
+    values = {subject: t for subject, (t, _) in times.items() if isinstance(subject, Block)}
+    whole = {subject: t for subject, (t, _) in times.items() if isinstance(subject, Network)}
+    _check_absurd(values, times)
+    lacking = [block for block in known.values() if block not in values]
+    if lacking and missing == "refuse":
+        raise FormatError(_lacking(lacking, len(known)))
+    provenance: dict[str, Any] = {
+        "method": "imported",
+        "device": device or next((r.device for r in readings if r.device), "imported"),
+        "unit": "ms a batch",
+        "batch": batch,
+        "precision": precision or "not stated",
+        "blocks": len(known),
+        "rounds": min((value.count for value in values.values()), default=0),
+    }
+    if lacking:
+        values, more = _predict(values, lacking)
+        provenance |= more
+    return _assemble(space, values, frozenset(lacking), whole, provenance)
+
+
+def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
+    """Refuse a time that is far from what a regression on all other blocks says of its block."""
+    if len(values) <= FEWEST:
+        return
+    measured = np.array([value.ms for value in values.values()])
+    off = np.abs(np.log(measured / BlockRegression.fit(values)(values)))
+    blocks = list(values)
+    for index in np.argsort(-off)[:_SUSPECTS]:
+        block = blocks[index]
+        others = {other: value for other, value in values.items() if other != block}
+        expected = float(BlockRegression.fit(others)([block])[0])
+        if not 1 / _ABSURD <= values[block].ms / expected <= _ABSURD:
+            raise FormatError(
+                f"{times[block][1]}: {values[block].ms:g} ms for a block ({_text(block)}) that by "
+                f"all others should take about {expected:.2g} ms; is the unit right?"
+            )
+
+
+def _predict(
+    values: Mapping[Block, Latency], lacking: Sequence[Block]
+) -> tuple[dict[Block, Latency], dict[str, Any]]:
+    """Return the times of all blocks, and what the provenance says of those predicted."""
+    model = BlockRegression.fit(values)
+    times = model(lacking).tolist()
+    predicted = {
+        block: Latency(ms, ms * model.error, 0, "fitted")
+        for block, ms in zip(lacking, times, strict=True)
+    }
+    return {**values, **predicted}, {
+        "method": "imported in part, the rest predicted by regression on work and traffic",
+        "blocks_predicted": len(predicted),
+        "prediction_error": model.error,
+    }
+
+
+def _lacking(missing: Sequence[Block], blocks: int) -> str:
+    shown = ", ".join(f"block-{block_digest(block)} ({_text(block)})" for block in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return (
+        f"{len(missing)} of the space's {blocks} blocks have no time: {shown}{more}; time them, or "
+        "have them predicted (missing=predict)"
+    )
+
+
+def _text(block: Block) -> str:
+    width = f"{block.in_channels}->{block.out_channels}"
+    return (
+        f"{block.operation} {block.kernel}x{block.kernel} {width} at {block.height}x{block.width}"
+    )
+
+
+def _check_alike(readings: Sequence[Reading], batch: int, precision: str) -> str:
+    """Check that all times are of one batch, precision and device; return the precision."""
+    if precision and precision not in PRECISIONS:
+        raise UsageError(f"precision is {precision!r}; give one of {', '.join(PRECISIONS)}")
+    first: dict[str, Reading] = {}
+    for reading in readings:
+        if reading.batch not in (None, batch):
+            raise FormatError(
+                f"{reading.where}: a time at batch {reading.batch}; expected batch {batch}"
+            )
+        if precision and reading.precision not in ("", precision):
+            raise FormatError(
+                f"{reading.where}: a time in {reading.precision}; expected {precision}"
+            )
+        for name in ("precision", "device"):
+            value = getattr(reading, name)
+            before = first.setdefault(name, reading) if value else reading
+            if value and getattr(before, name) != value:
+                raise FormatError(
+                    f"{reading.where}: {name} {value}, but {before.where} has "
+                    f"{getattr(before, name)}; one table is of one {name}"
+                )
+    return precision or (first["precision"].precision if "precision" in first else "")
+
+
+def _resolve(
+    readings: Sequence[Reading],
+    named: Mapping[str, Block | Network],
+    space: Space,
+    batch: int,
+) -> Times:
+    times: Times = {}
+    known = frozenset(named.values())
+    for reading in readings:
+        subject = _subject(reading, named, space)
+        if isinstance(subject, Block) and subject not in known:
+            raise FormatError(_foreign(reading, space))
+        if subject in times:
+            raise FormatError(
+                f"{reading.where}: {_short(reading.subject)} was already timed in "
+                f"{times[subject][1]}; keep one of the two"
+            )
+        latency = reading.latency(batch)
+        macs = count_macs(subject) * batch / (latency.ms / 1e3)
+        if macs > _MOST_MACS_A_SECOND:
+            raise FormatError(
+                f"{reading.where}: {latency.ms:g} ms for {_short(reading.subject)} would be "
+                f"{macs:.1g} multiply-adds a second, more than any device does; is the unit right?"
+            )
+        times[subject] = (latency, reading.where)
+    return times
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _foreign(reading: Reading, space: Space) -> str:
+    return (
+        f"{reading.where}: {_short(reading.subject)!r} names no block and no network of the space "
+        f"{space.spec}; is it a table of another space?"
+    )
+
+
+def _subject(
+    reading: Reading, named: Mapping[str, Block | Network], space: Space
+) -> Block | Network:
+    text = reading.subject.strip()
+    found = [named[word] for word in _DIGEST.findall(text) if word in named]
+    try:
+        if reading.kind == "genome":
+            return space.decode(_genome(text))
+        if text.startswith("{"):
+            content = json.loads(text)
+            if "blocks" in content:
+                return _within(Network.from_json(text), space)
+            return Block.from_dict(content)
+        if found:
+            return found[0]
+        if reading.kind == "network":
+            from moga.networks.zoo import describe
+
+            return _within(describe(text), space)
+    except (MogaError, ValueError) as error:
+        raise FormatError(f"{reading.where}: {error}") from error
+    raise FormatError(_foreign(reading, space))
+
+
+def _within(network: Network, space: Space) -> Network:
+    space.encode(network)  # raises NotInSpace, naming the block that does not fit
+    return network
+
+
+def _genome(text: str) -> list[int]:
+    try:
+        return [int(word) for word in re.split(r"[\s,;]+", text.strip("[]() "))]
+    except ValueError:
+        raise FormatError(f"the genome is {text!r}; expected integers") from None
+
+
+def network_times(
+    readings: Sequence[Reading], space: Space, *, batch: int = 1, precision: str = ""
+) -> dict[Network, Latency]:
+    """Return the times of whole networks of a space, each once, in the order of the readings.
+
+    Raises:
+        UsageError: no such precision.
+        FormatError: as `table_of`, or a row that names a block.
+    """
+    _check_alike(readings, batch, precision)
+    found: dict[Network, Latency] = {}
+    for subject, (latency, where) in _resolve(readings, {}, space, batch).items():
+        if isinstance(subject, Block):
+            raise FormatError(f"{where}: a block; expected whole networks of {space.spec}")
+        found[subject] = latency
+    return found
+
+
+def _assemble(
+    space: Space,
+    values: Mapping[Block, Latency],
+    predicted: frozenset[Block],
+    whole: Mapping[Network, Latency],
+    provenance: dict[str, Any],
+) -> CostTable:
+    arrays, spread = sum_blocks(space, values)
+    known = all(value.spread is not None for value in values.values())
+    beyond = np.array(
+        [t.ms - math.fsum(values[block].ms for block in one) for one, t in whole.items()]
+    )
+    constant = float(beyond.mean()) if len(beyond) else 0.0
+    table = CostTable(
+        "latency",
+        "ms",
+        space,
+        arrays,
+        spread if known else (),
+        constant,
+        predicted=_marks(space, predicted) if predicted else (),
+    )
+    low, _ = table.bounds
+    if low <= 0:
+        raise FormatError(
+            f"the blocks of the whole networks sum to {-constant:.3g} ms more than these took, so "
+            "that the fastest network would take no time; were they timed in another way?"
+        )
+    sample = sample_uniform(space.sizes, _GRID_SAMPLE, np.random.default_rng(0))
+    grid = noise_grid(float(np.median(table.standard_error(sample)))) if known else 0.0
+    provenance |= {
+        "anchors": len(beyond),
+        "constant_ms": constant,
+        "anchor_error_percent": _left_out(beyond, [t.ms for t in whole.values()]),
+    }
+    return dataclasses.replace(table, grid=grid, provenance=provenance)
+
+
+def _marks(space: Space, predicted: frozenset[Block]) -> tuple[NDArray[np.bool_], ...]:
+    marks = []
+    for slot in space.slots:
+        array = np.zeros(slot.shape, dtype=bool)
+        for index, blocks in slot_blocks(slot):
+            array[index] = any(block in predicted for block, _ in blocks)
+        marks.append(array)
+    return tuple(marks)
+
+
+def _left_out(beyond: NDArray[np.float64], measured: Sequence[float]) -> float | None:
+    """Return the MAPE over the whole networks, each with the constant of the others, in %."""
+    n = len(beyond)
+    if n < 2:
+        return None
+    off = (beyond - beyond.mean()) * n / (n - 1)
+    return 100 * float(np.mean(np.abs(off) / np.array(measured)))

@@ -1,0 +1,207 @@
+"""What an engine runs for a block or a network: its kernels, with work, traffic and tiles.
+
+An engine fuses some operations into the convolution before them and splits others. `Rules` say
+which; those of PyTorch's eager mode, of TensorRT and of compilers such as XLA are here.
+
+Each list of operations is fused on its own, and nothing joins across blocks: a norm or an
+activation that is a block of its own stays a kernel of its own.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga.errors import UnknownName
+from moga.networks.operations import KINDS, Operation
+
+__all__ = [
+    "DENSE",
+    "DEPTHWISE",
+    "ELEMENTWISE",
+    "GROUPED",
+    "RULES",
+    "TYPES",
+    "Kernel",
+    "KernelArrays",
+    "Rules",
+    "fuse",
+    "rules",
+]
+
+TYPES: Final = ("dense", "grouped", "depthwise", "elementwise")
+"""Types of kernels: a kernel's `type` is its position here."""
+DENSE, GROUPED, DEPTHWISE, ELEMENTWISE = range(4)
+
+
+class Kernel(NamedTuple):
+    """One kernel, for one input image.
+
+    Args:
+        type: position in `TYPES`.
+        macs: multiply-adds.
+        values: numbers read and written at the engine's precision.
+        wide: numbers read and written by element-wise work, of two bytes under INT8 too.
+        weights: numbers read once a batch.
+        positions: pixels that a convolution writes.
+        channels: channels that it writes, of one group.
+        groups: groups of a convolution with groups that is not depthwise; 1 for others.
+    """
+
+    type: int
+    macs: int
+    values: int
+    wide: int
+    weights: int
+    positions: int
+    channels: int
+    groups: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How an engine makes kernels of operations.
+
+    Args:
+        name: of the engine: "pytorch", "tensorrt".
+        folded: kinds that join the operation before them, where that is (or has joined) a host.
+        hosts: kinds that others join.
+        passes: kind -> numbers moved by each of its kernels, in multiples of those that it writes;
+            what is not listed runs as one kernel that reads and writes what the operation does.
+        tensor_width: channels of a group from which on a grouped convolution runs like a dense
+            one; 0: never.
+    """
+
+    name: str
+    folded: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset({"conv"})
+    passes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    tensor_width: int = 0
+
+
+_TWO: Final = (2, 3)
+"""Swish as two kernels: a sigmoid that reads and writes, a product that reads two tensors."""
+_FOLDING: Final = frozenset({"bias", "norm", "relu", "add"})
+
+RULES: Final[Mapping[str, Rules]] = MappingProxyType(
+    {
+        rule.name: rule
+        for rule in (
+            Rules("pytorch", passes={"swish": _TWO}, tensor_width=32),
+            Rules(
+                "tensorflow",
+                frozenset({"relu", "add"}),
+                frozenset({"norm"}),
+                {"swish": _TWO},
+                tensor_width=32,
+            ),
+            Rules("tensorrt", _FOLDING, passes={"swish": _TWO, "hswish": _TWO}),
+            Rules("xla", frozenset(KINDS) - {"conv", "reduce", "window", "copy"}),
+            Rules("mobile", frozenset({*_FOLDING, "swish", "hswish"})),
+        )
+    }
+)
+"""Engine -> its rules.
+
+pytorch: eager, each operation a kernel of its own. tensorflow: the same, but a batch norm takes up
+the addition and the ReLU after it (its ``_FusedBatchNormEx``). tensorrt: a convolution takes up
+norm, ReLU and addition; activations with a sigmoid stay outside. xla: all that goes element by
+element joins the convolution before it. mobile: a phone's runtime, which folds activations.
+"""
+
+
+def rules(engine: str) -> Rules:
+    """Return the rules of an engine.
+
+    Raises:
+        UnknownName: no such engine.
+    """
+    if engine not in RULES:
+        raise UnknownName("engine", engine, RULES)
+    return RULES[engine]
+
+
+def fuse(operations: Iterable[Operation], rule: Rules) -> list[Kernel]:
+    """Return the kernels of operations that run one after another."""
+    kernels: list[Kernel] = []
+    joins = False  # whether the last kernel takes up what is folded
+    for operation in operations:
+        kind = operation.kind
+        if joins and kind in rule.folded:
+            if kind == "add":  # the other addend is still read
+                kernels[-1] = _with_read(kernels[-1], operation.written)
+            continue
+        if kind == "conv":
+            kernels.append(_convolution(operation, rule))
+        else:
+            kernels.extend(_elementwise(operation, rule))
+        joins = kind in rule.hosts
+    return kernels
+
+
+def _with_read(kernel: Kernel, numbers: int) -> Kernel:
+    if kernel.type == ELEMENTWISE:
+        return kernel._replace(wide=kernel.wide + numbers)
+    return kernel._replace(values=kernel.values + numbers)
+
+
+def _convolution(operation: Operation, rule: Rules) -> Kernel:
+    _, read, written, weights, macs, positions, channels, groups = operation
+    width = channels // groups
+    if groups == 1:
+        kind = DENSE
+    elif width == 1:
+        kind, groups = DEPTHWISE, 1
+    else:
+        kind = DENSE if 0 < rule.tensor_width <= width else GROUPED
+    return Kernel(kind, macs, read + written, 0, weights, positions, width, groups)
+
+
+def _elementwise(operation: Operation, rule: Rules) -> list[Kernel]:
+    written, weights = operation.written, operation.weights
+    moved = [written * times for times in rule.passes.get(operation.kind, ())]
+    moved = moved or [operation.read + written]
+    return [Kernel(ELEMENTWISE, 0, 0, numbers, weights, 0, 0, 1) for numbers in moved]
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelArrays:
+    """The kernels of many owners (networks, blocks) as columns, each distinct kernel once.
+
+    Args:
+        columns: shape (8, kernels): the fields of `Kernel`, in order.
+        kernel: shape (uses,): which kernel is used.
+        owner: shape (uses,), ascending: by whom.
+        count: of owners.
+    """
+
+    columns: NDArray[np.int64]
+    kernel: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    count: int
+
+    @classmethod
+    def of(cls, lists: Iterable[Sequence[Kernel]]) -> "KernelArrays":
+        """Gather lists of kernels, one list an owner; a list may be empty."""
+        position: dict[Kernel, int] = {}
+        uses: list[int] = []
+        lengths: list[int] = []
+        for kernels in lists:
+            lengths.append(len(kernels))
+            uses.extend(position.setdefault(kernel, len(position)) for kernel in kernels)
+        columns = np.array(list(position), dtype=np.int64).reshape(-1, len(Kernel._fields)).T
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        return cls(np.ascontiguousarray(columns), np.array(uses, np.int64), owner, len(lengths))
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """Return one field of all distinct kernels, shape (kernels,)."""
+        return np.asarray(self.columns[Kernel._fields.index(name)])
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each owner's sum over its kernels: (kernels,) -> (owners,)."""
+        used = values[self.kernel]
+        sums: NDArray[np.float64] = np.bincount(self.owner, used, self.count).astype(np.float64)
+        return sums

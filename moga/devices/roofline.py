@@ -1,0 +1,612 @@
+"""Latency from a data sheet, an engine's fusion rules and a few fitted parameters.
+
+A kernel (`moga.devices.kernels`) takes the smooth maximum of computing and moving data,
+``t = sqrt(computing^2 + moving^2)``:
+
+- ``computing = operations / (peak e) (1 + occupancy units / tiles)``: dense convolutions run at the
+  peak of the matrix units times `e_dense`; tiles are 64 x 64 outputs, and too few of them leave
+  units idle. Depthwise ones run at the vector peak times `e_depthwise`, others with groups at the
+  vector peak times `e_grouped` and an eighth of the channels of a group.
+- ``moving = bytes / (bandwidth e_memory)``.
+
+An engine adds the kernels up in one of two ways:
+
+- additive (TensorRT, XLA, phones): ``sum t + kernels t_kernel + groups t_group + t_fixed``, and the
+  copy of the input image to the device where the measurements include it;
+- launching (PyTorch's and TensorFlow's eager mode): the slower, as 6-norm, of the device
+  (``sum t``) and of the host that launches (``kernels t_kernel + groups t_group``).
+
+Parameters have log-normal priors (`ENGINES`), so that a device of which little or nothing is
+measured still gets a time: with its error said.
+"""
+
+import dataclasses
+import json
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga.contracts import Progress, Silent
+from moga.devices.base import Latency
+from moga.devices.kernels import (
+    DENSE,
+    DEPTHWISE,
+    GROUPED,
+    TYPES,
+    Kernel,
+    KernelArrays,
+    Rules,
+    fuse,
+    rules,
+)
+from moga.devices.spacekernels import SpaceKernels, space_kernels
+from moga.errors import UnknownName, UsageError
+from moga.network import Network
+from moga.networks.operations import Operation, operations
+from moga.spaces.base import Space
+from moga.spaces.cost import FINISHES, CostTable
+
+__all__ = [
+    "ENGINES",
+    "DataSheet",
+    "Engine",
+    "OutsideCalibration",
+    "Prior",
+    "RooflineDevice",
+    "Timing",
+    "data_sheet",
+    "data_sheets",
+]
+
+_BYTES: Final = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+_TILE: Final = 64
+_WIDTH: Final = 8
+_NOISE: Final = 0.08
+"""What a good fit leaves over, relative: weighs a timing against the priors."""
+_FEWEST_FOR_ERROR: Final = 4
+
+
+class OutsideCalibration(UserWarning):
+    """A latency rests on kernels, or a device, that nothing was measured of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSheet:
+    """What a device's maker says of it.
+
+    Args:
+        name: as `data_sheet` takes it.
+        title: in full.
+        units: that work side by side: multiprocessors, cores.
+        bandwidth: of its memory, 10^9 bytes a second.
+        matrix: precision -> 10^12 operations a second of its matrix units.
+        vector: precision -> 10^12 operations a second of its other units.
+        engine: what usually runs networks on it; a key of `ENGINES`.
+        precision: at which.
+        source: where the figures stand.
+    """
+
+    name: str
+    title: str
+    units: int
+    bandwidth: float
+    matrix: Mapping[str, float]
+    vector: Mapping[str, float]
+    engine: str
+    precision: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """A log-normal prior of a positive parameter.
+
+    Args:
+        value: its median.
+        width: standard deviation of its logarithm; .7 is a factor of two.
+    """
+
+    value: float
+    width: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """How an engine's times come about.
+
+    Args:
+        name: a key of `ENGINES`, and of `kernels.RULES`.
+        launching: whether the host's launches run beside the device's work.
+        priors: parameter -> prior; efficiencies are ratios, times microseconds.
+        prior_error: relative standard error of the priors alone, from the published tables.
+    """
+
+    name: str
+    launching: bool
+    priors: Mapping[str, Prior]
+    prior_error: float
+
+    @property
+    def rules(self) -> Rules:
+        """What it fuses."""
+        return rules(self.name)
+
+
+_GROUPS: Final = {"e_grouped": Prior(0.1, 0.8), "e_depthwise": Prior(0.1, 0.7)}
+_LAUNCHING: Final = {
+    "e_dense": Prior(0.45, 0.4),
+    "e_memory": Prior(0.55, 0.3),
+    **_GROUPS,
+    "t_kernel_us": Prior(35.0, 0.5),
+    "t_group_us": Prior(10.0, 0.7),
+}
+_TENSORRT: Final = {
+    "e_dense": Prior(0.75, 0.4),
+    "e_memory": Prior(0.7, 0.3),
+    **_GROUPS,
+    "occupancy": Prior(3.0, 0.8),
+    "t_kernel_us": Prior(8.0, 0.6),
+    "t_group_us": Prior(1.0, 1.5),
+    "t_fixed_us": Prior(500.0, 0.7),
+}
+_XLA: Final = {
+    "e_dense": Prior(0.5, 0.4),
+    "e_memory": Prior(0.7, 0.3),
+    **_GROUPS,
+    "occupancy": Prior(1.0, 1.0),
+    "t_kernel_us": Prior(10.0, 1.0),
+}
+_MOBILE: Final = {
+    "e_dense": Prior(0.6, 0.4),
+    "e_memory": Prior(0.65, 0.3),
+    **_GROUPS,
+    "t_kernel_us": Prior(60.0, 1.0),
+    "t_fixed_us": Prior(500.0, 1.0),
+}
+
+ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
+    {
+        engine.name: engine
+        for engine in (
+            Engine("pytorch", True, _LAUNCHING, 0.25),
+            Engine("tensorflow", True, _LAUNCHING, 0.25),
+            Engine("tensorrt", False, _TENSORRT, 0.6),
+            Engine("xla", False, _XLA, 0.5),
+            Engine("mobile", False, _MOBILE, 0.5),
+        )
+    }
+)
+"""Engine -> how it adds up, and its priors: at most 8 parameters. Their medians are round numbers
+near what the published tables give; `benchmarks/latency_models.py` prints their error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """One measured time of a network.
+
+    Args:
+        subject: a network, or the operations of one (`moga.networks.watch`).
+        ms: milliseconds a batch.
+        batch: images a batch.
+        name: what tells networks apart where one is left out to know the error; "": each its own.
+        step_ms: the step to which `ms` is rounded, in ms a batch; 0: none.
+    """
+
+    subject: Network | tuple[Operation, ...]
+    ms: float
+    batch: int = 1
+    name: str = ""
+    step_ms: float = 0.0
+
+
+def _operations(subject: Network | Sequence[Operation]) -> Sequence[Operation]:
+    if isinstance(subject, Network):
+        return [operation for block in subject for operation in operations(block)]
+    return subject
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Kernels of several subjects, each subject with a batch of its own.
+
+    Args:
+        kernels: one owner a subject; a kernel at two batches stands twice.
+        batch: of each kernel, shape (kernels,).
+        copied: FP32 numbers of a subject's input batch, shape (subjects,).
+    """
+
+    kernels: KernelArrays
+    batch: NDArray[np.float64]
+    copied: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        subjects: Sequence[Network | tuple[Operation, ...]],
+        batches: Sequence[int],
+        rule: Rules,
+    ) -> "_Work":
+        fused = {id(subject): _fused(subject, rule) for subject in subjects}
+        position: dict[tuple[int, Kernel], int] = {}
+        uses: list[int] = []
+        for subject, batch in zip(subjects, batches, strict=True):
+            keys = [(batch, kernel) for kernel in fused[id(subject)]]
+            uses.extend(position.setdefault(key, len(position)) for key in keys)
+        columns = np.array([kernel for _, kernel in position], dtype=np.float64)
+        columns = columns.reshape(-1, len(Kernel._fields)).T
+        lengths = [len(fused[id(subject)]) for subject in subjects]
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        kernels = KernelArrays(np.ascontiguousarray(columns), np.array(uses), owner, len(lengths))
+        numbers = [_operations(subject)[0].read for subject in subjects]
+        copied = np.array(numbers, np.float64) * np.array(batches)
+        return cls(kernels, np.array([batch for batch, _ in position], np.float64), copied)
+
+
+def _fused(subject: Network | tuple[Operation, ...], rule: Rules) -> list[Kernel]:
+    if isinstance(subject, Network):
+        return [kernel for block in subject for kernel in fuse(operations(block), rule)]
+    return fuse(subject, rule)
+
+
+class RooflineDevice:
+    """A device known by its data sheet and a few parameters; satisfies `Device`.
+
+    Args:
+        name: what users call it.
+        sheet: of the hardware, or its name.
+        engine: a key of `ENGINES`; "": the sheet's.
+        precision: "": the sheet's.
+        batch: images a batch.
+        parameters: those of the engine; what is missing keeps its prior's median.
+        error: relative standard error of a network's time; None: the engine's for priors alone.
+        covered: types of kernels (`kernels.TYPES`) that the calibration has seen.
+        copy_gbs: 10^9 bytes a second at which the FP32 input is copied to the device within the
+            measured time; 0: it is not.
+        source: of the measurements behind the parameters.
+
+    Raises:
+        UnknownName: no such sheet or engine.
+        UsageError: a precision without a peak, a batch below 1, an unknown parameter, or one that
+            is not above 0.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sheet: DataSheet | str,
+        *,
+        engine: str = "",
+        precision: str = "",
+        batch: int = 1,
+        parameters: Mapping[str, float] | None = None,
+        error: float | None = None,
+        covered: Iterable[str] = (),
+        copy_gbs: float = 0.0,
+        source: str = "",
+    ) -> None:
+        self.sheet = data_sheet(sheet) if isinstance(sheet, str) else sheet
+        self.name = name
+        self.engine = _engine(engine or self.sheet.engine)
+        self.precision = precision or self.sheet.precision
+        if self.precision not in self.sheet.matrix or self.precision not in self.sheet.vector:
+            raise UsageError(
+                f"no peak of {self.sheet.name} is known for the precision {self.precision!r}; "
+                f"known: {', '.join(self.sheet.matrix)}"
+            )
+        if type(batch) is not int or batch < 1:
+            raise UsageError(f"batch is {batch!r}; give an integer of 1 or more")
+        self.batch = batch
+        medians = {key: prior.value for key, prior in self.engine.priors.items()}
+        if unknown := sorted(set(parameters or {}) - set(medians)):
+            raise UsageError(
+                f"the engine {self.engine.name} has no parameters {', '.join(unknown)}; it has: "
+                f"{', '.join(medians)}"
+            )
+        self.parameters: Mapping[str, float] = MappingProxyType({**medians, **(parameters or {})})
+        for key, value in self.parameters.items():
+            if not 0 < value < math.inf:
+                raise UsageError(f"the parameter {key} is {value!r}; give a number above 0")
+        self.error = self.engine.prior_error if error is None else error
+        self.covered = frozenset(covered)
+        self.copy_gbs, self.source = copy_gbs, source
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its parameters were fitted to measurements."""
+        return bool(self.covered)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """All that decides its times, as JSON values."""
+        return {
+            "method": "roofline",
+            "device": self.name,
+            "hardware": self.sheet.title,
+            "engine": self.engine.name,
+            "precision": self.precision,
+            "batch": self.batch,
+            "parameters": dict(self.parameters),
+            "calibrated": self.calibrated,
+            "error_percent": round(100 * self.error, 1),
+            "source": self.source or "not calibrated: priors alone",
+        }
+
+    def with_batch(self, batch: int) -> "RooflineDevice":
+        """Return the same device with another batch.
+
+        Raises:
+            UsageError: a batch below 1.
+        """
+        return self._changed(batch=batch)
+
+    def _changed(self, **values: Any) -> "RooflineDevice":
+        arguments: dict[str, Any] = {
+            "engine": self.engine.name,
+            "precision": self.precision,
+            "batch": self.batch,
+            "parameters": self.parameters,
+            "error": self.error,
+            "covered": self.covered,
+            "copy_gbs": self.copy_gbs,
+            "source": self.source,
+        }
+        return RooflineDevice(self.name, self.sheet, **{**arguments, **values})
+
+    def latency(self, network: Network) -> Latency:
+        """Predict one network. Warns (`OutsideCalibration`) where its kernels were never measured.
+
+        Its spread is the calibration's error for networks that it had not seen.
+        """
+        work = _Work.of([network], [self.batch], self.engine.rules)
+        for text in self.outside(work.kernels):
+            warnings.warn(text, OutsideCalibration, stacklevel=2)
+        return self._latency(float(self._predict(work, self.parameters)[0]))
+
+    def predict(self, traced: Sequence[Operation]) -> Latency:
+        """Predict a network that is known by its operations (`moga.networks.watch`)."""
+        work = _Work.of([tuple(traced)], [self.batch], self.engine.rules)
+        return self._latency(float(self._predict(work, self.parameters)[0]))
+
+    def _latency(self, ms: float) -> Latency:
+        return Latency(ms, self.error * ms, 0, "roofline", self.batch)
+
+    def predict_timings(self, timings: Sequence[Timing]) -> NDArray[np.float64]:
+        """Predict the subjects of timings at their batches: ms a batch, shape (timings,)."""
+        return self._predict(_work_of(timings, self.engine.rules), self.parameters)
+
+    def outside(self, kernels: KernelArrays) -> list[str]:
+        """Say which kernels the calibration has not seen; [] where it has seen all kinds."""
+        if not self.calibrated:
+            return [
+                f"{self.name} is not calibrated: times rest on its data sheet and priors alone, "
+                f"and are off by about {100 * self.error:.0f} %"
+            ]
+        kinds = _types(kernels) - self.covered
+        hint = {"grouped": "; grouped convolutions on a new engine can be off by a factor of 4"}
+        return [
+            f"{self.name}: no measured network had {kind} kernels, so that their times rest on "
+            f"priors{hint.get(kind, '')}"
+            for kind in sorted(kinds)
+        ]
+
+    def table(self, space: Space, progress: Progress | None = None) -> CostTable:
+        """Return the latency of every network of a space; each distinct block is predicted once.
+
+        Args:
+            space: any whose first slot always yields a block.
+            progress: is told where kernels lie outside the calibration.
+
+        Raises:
+            UsageError: a space too large to list, or whose first slot can be empty.
+        """
+        found = space_kernels(space, self.engine.rules)
+        outside = self.outside(found.kernels)
+        for text in outside:
+            (progress or Silent()).note(text)
+        columns = self._columns(found.kernels, np.float64(self.batch), self.parameters)
+        blocks = [found.kernels.total(column) for column in columns]
+        constant = self.parameters.get("t_fixed_us", 0.0) / 1e3
+        return CostTable(
+            "latency",
+            "ms",
+            space,
+            self._arrays(found, blocks),
+            constant=constant,
+            provenance={**self.provenance, "outside": outside},
+            finish=_FINISH if self.engine.launching else "",
+            relative_error=self.error,
+        )
+
+    def _arrays(
+        self, found: SpaceKernels, blocks: Sequence[NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], ...]:
+        arrays = []
+        for number in range(len(found.slots)):
+            columns = [found.spread_out(number, column) for column in blocks]
+            if number == 0 and self.copy_gbs:
+                columns[0] = columns[0] + self._copy_ms(found.image * self.batch)
+            arrays.append(np.stack(columns, axis=-1) if len(columns) > 1 else columns[0])
+        return tuple(arrays)
+
+    def _copy_ms(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(4 * numbers / (self.copy_gbs * 1e6))
+
+    def _columns(
+        self, kernels: KernelArrays, batch: Any, parameters: Mapping[str, float]
+    ) -> list[NDArray[np.float64]]:
+        """Return what adds up over kernels, in ms: [device, host] or one; each (kernels,)."""
+        device = self._device_ms(kernels, batch, parameters)
+        grouped = kernels.column("groups") * (kernels.column("type") == GROUPED)
+        each = parameters["t_kernel_us"] + parameters.get("t_group_us", 0.0) * grouped
+        if self.engine.launching:
+            return [device, each / 1e3]
+        return [device + each / 1e3]
+
+    def _device_ms(
+        self, kernels: KernelArrays, batch: Any, parameters: Mapping[str, float]
+    ) -> NDArray[np.float64]:
+        kind, width = kernels.column("type"), np.maximum(kernels.column("channels"), 1)
+        matrix = self.sheet.matrix[self.precision] * parameters["e_dense"]
+        vector = self.sheet.vector[self.precision]
+        rate = np.full(kind.shape, matrix)
+        rate[kind == DEPTHWISE] = vector * parameters["e_depthwise"]
+        grouped = kind == GROUPED
+        rate[grouped] = vector * parameters["e_grouped"] * width[grouped] / _WIDTH
+        computing = 2 * batch * kernels.column("macs") / (rate * 1e9)
+        if "occupancy" in parameters:
+            rows = np.ceil(np.maximum(batch * kernels.column("positions"), 1) / _TILE)
+            tiles = rows * np.ceil(width / _TILE) * kernels.column("groups")
+            idle = parameters["occupancy"] * self.sheet.units / tiles
+            computing = computing * (1 + np.where(kind == DENSE, idle, 0.0))
+        item = _BYTES[self.precision]
+        at_item = batch * kernels.column("values") + kernels.column("weights")
+        moved = item * at_item + max(item, 2) * batch * kernels.column("wide")
+        moving = moved / (self.sheet.bandwidth * parameters["e_memory"] * 1e6)
+        return np.asarray(np.sqrt(computing**2 + moving**2))
+
+    def _predict(self, work: _Work, parameters: Mapping[str, float]) -> NDArray[np.float64]:
+        """Return the time of each subject in ms, shape (subjects,)."""
+        columns = self._columns(work.kernels, work.batch, parameters)
+        sums = np.stack([work.kernels.total(column) for column in columns], axis=1)
+        if self.copy_gbs:
+            sums[:, 0] += self._copy_ms(work.copied)
+        total = FINISHES[_FINISH].function(sums) if self.engine.launching else sums[:, 0]
+        return np.asarray(total + parameters.get("t_fixed_us", 0.0) / 1e3)
+
+    def calibrate(
+        self, timings: Sequence[Timing], *, source: str = "your measurements"
+    ) -> "RooflineDevice":
+        """Fit the parameters to measured networks: least squares of log times, and the priors.
+
+        Every number of networks helps: what a few do not determine stays near its prior. The error
+        is that of networks left out in turn, of 4 networks on; before, that of the priors.
+
+        Args:
+            timings: at least one; of any batches.
+            source: of the measurements.
+
+        Raises:
+            UsageError: no timings, or a time that is not above 0, naming it.
+        """
+        parameters = self.fit(timings)
+        names = sorted({_name_of(index, timing) for index, timing in enumerate(timings)})
+        error = self.engine.prior_error
+        if len(names) >= _FEWEST_FOR_ERROR:
+            error = float(np.sqrt(np.mean(self.left_out(timings) ** 2)))
+        covered = _types(_work_of(timings, self.engine.rules).kernels)
+        return self._changed(parameters=parameters, error=error, covered=covered, source=source)
+
+    def left_out(
+        self, timings: Sequence[Timing], groups: Sequence[str] | None = None
+    ) -> NDArray[np.float64]:
+        """Return log(predicted / measured) of each timing, its own network left out of the fit.
+
+        Args:
+            timings: of at least two networks.
+            groups: one name a timing: what is left out together; None: the networks.
+
+        Raises:
+            UsageError: fewer than two groups, or as `calibrate`.
+        """
+        groups = groups or [_name_of(index, timing) for index, timing in enumerate(timings)]
+        if len(set(groups)) < 2:
+            raise UsageError("to leave one out, give timings of two networks or more")
+        errors = np.empty(len(timings))
+        for group in sorted(set(groups)):
+            inside = np.array([name == group for name in groups])
+            kept = [t for t, out in zip(timings, inside, strict=True) if not out]
+            tested = [t for t, out in zip(timings, inside, strict=True) if out]
+            fitted = self._changed(parameters=self.fit(kept))
+            measured = np.array([timing.ms for timing in tested])
+            errors[inside] = np.log(fitted.predict_timings(tested) / measured)
+        return errors
+
+    def fit(self, timings: Sequence[Timing]) -> dict[str, float]:
+        """Return the parameters that measured networks and priors give.
+
+        Raises:
+            UsageError: no timings, or a time that is not above 0, naming it.
+        """
+        from scipy.optimize import least_squares
+
+        _check(timings)
+        work = _work_of(timings, self.engine.rules)
+        priors = self.engine.priors
+        start = np.log([prior.value for prior in priors.values()])
+        width = np.array([prior.width for prior in priors.values()])
+        ms = np.array([timing.ms for timing in timings])
+        steps = np.array([timing.step_ms for timing in timings])
+        rounding = steps / math.sqrt(12) / ms  # the error of a rounded value is uniform
+        noise = np.hypot(_NOISE * np.sqrt(_repeats(timings)), rounding)
+
+        def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            predicted = self._predict(work, dict(zip(priors, np.exp(x), strict=True)))
+            return np.concatenate([np.log(predicted / ms) / noise, (x - start) / width])
+
+        found = least_squares(residuals, start)
+        return dict(zip(priors, np.exp(found.x).tolist(), strict=True))
+
+
+_FINISH: Final = "smooth_maximum_of_2"
+
+
+def _types(kernels: KernelArrays) -> set[str]:
+    return {TYPES[int(kind)] for kind in np.unique(kernels.column("type"))}
+
+
+def _name_of(index: int, timing: Timing) -> str:
+    return timing.name or f"#{index}"
+
+
+def _repeats(timings: Sequence[Timing]) -> NDArray[np.float64]:
+    """Return how many timings each one's network has: its errors at all batches are much alike."""
+    counts = Counter(_name_of(index, timing) for index, timing in enumerate(timings))
+    return np.array([counts[_name_of(i, timing)] for i, timing in enumerate(timings)], np.float64)
+
+
+def _work_of(timings: Sequence[Timing], rule: Rules) -> _Work:
+    return _Work.of([t.subject for t in timings], [t.batch for t in timings], rule)
+
+
+def _check(timings: Sequence[Timing]) -> None:
+    if not timings:
+        raise UsageError("a calibration needs the time of one network at least; got none")
+    for index, timing in enumerate(timings):
+        if not 0 < timing.ms < math.inf or timing.batch < 1:
+            raise UsageError(
+                f"timing {index} ({timing.name or 'unnamed'}) is {timing.ms!r} ms at batch "
+                f"{timing.batch!r}; expected a finite time above 0, and a batch of 1 or more"
+            )
+
+
+def _engine(name: str) -> Engine:
+    if name not in ENGINES:
+        raise UnknownName("engine", name, ENGINES)
+    return ENGINES[name]
+
+
+@cache
+def data_sheets() -> Mapping[str, DataSheet]:
+    """Return the data sheets that ship with moga, by name."""
+    file = resources.files("moga.devices.catalog").joinpath("data_sheets.json")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return MappingProxyType({sheet["name"]: DataSheet(**sheet) for sheet in content["sheets"]})
+
+
+def data_sheet(name: str) -> DataSheet:
+    """Return a data sheet.
+
+    Raises:
+        UnknownName: no such sheet; lists near names.
+    """
+    if name not in data_sheets():
+        raise UnknownName("data sheet", name, data_sheets())
+    return data_sheets()[name]

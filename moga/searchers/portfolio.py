@@ -1,0 +1,317 @@
+"""Several searchers over one archive: asks go to whoever has lately gained most hypervolume."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga import registry
+from moga.contracts import Costs, Genomes, Observations, Problem, Searcher
+from moga.errors import Exhausted, FormatError, UsageError
+from moga.pareto import hypervolume, nondominated
+from moga.runtime.remote import Pending, RemoteSearcher, remote
+from moga.searchers.base import BaseSearcher
+from moga.spaces.base import sample_uniform
+
+__all__ = ["Portfolio"]
+
+_DEFAULT: Final = (
+    *("nsga2(population=20, mode=steady)", "local"),
+    "evolution(population=20, sample=5)",
+)
+_FLOOR: Final = 0.1
+"""Of the asks, the share that is spread over all members, so that none is lost for ever."""
+
+
+class Portfolio(BaseSearcher):
+    """Asks several searchers, and tells each of them everything.
+
+        a member is drawn -> it is asked -> evaluation elsewhere -> all members are told
+        -> what the result added to the front is credited to the member that asked for it
+
+    A bandit with a sliding window (Garivier and Moulines 2011): a member's gain is the mean, over
+    its last `window` results, of the hypervolume that each added, as a share of what all members'
+    results in the windows added. Members are asked in turn until each has `window` / 4 results;
+    then nine asks in ten go to the member with the largest gain, and one to a member at random. The
+    box in which hypervolume is measured spans what was seen so far and a tenth beyond. All of this
+    but the window is ours. Members share first populations: see
+    `moga.searchers.base.take_first`.
+
+    With ``remote=True`` each member is a Ray actor with a CPU of its own and thinks ahead: its next
+    genomes are asked for while others are evaluated, and whoever is not ready is passed over. So
+    one that thinks for seconds never holds up the evaluators, and the genomes that are asked depend
+    on the machines' timing: a run continues from its journal, but is not repeated by its seed.
+
+    Args:
+        problem: what is searched.
+        rng: consumed.
+        searchers: names, texts such as ``"nsga2(population=20)"``, or factories
+            ``(problem, rng) -> Searcher``.
+        window: how many results of a member count.
+        remote: whether members run as Ray actors.
+
+    Raises:
+        UsageError: no searchers, or a window below 1.
+
+    Example:
+        ``Search(..., searcher="portfolio(searchers=[nsga2(population=20), local])")``
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rng: np.random.Generator,
+        *,
+        searchers: Sequence[Any] = _DEFAULT,
+        window: int = 40,
+        remote: bool = False,
+    ) -> None:
+        if isinstance(searchers, str) or not len(searchers):
+            raise UsageError(f"searchers is {searchers!r}; give a list of one or more")
+        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+            raise UsageError(f"window is {window!r}; give an integer of 1 or more")
+        super().__init__(problem, rng)
+        self.window = window
+        seeds = rng.integers(2**63, size=len(searchers))
+        make = _remote if remote else _local
+        self.members = [
+            make(spec, problem, np.random.default_rng(int(seed)))
+            for spec, seed in zip(searchers, seeds, strict=True)
+        ]
+        self.gains: list[deque[float]] = [deque(maxlen=window) for _ in self.members]
+        self.asked = np.zeros(len(self.members), dtype=np.int64)
+        self.owners: dict[bytes, int] = {}
+        self.front = np.empty((0, len(problem.objectives)))
+        self.box = np.array([np.full(len(problem.objectives), s) for s in (np.inf, -np.inf)])
+
+    def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - members see to repeats
+        waiting = False
+        for member in self._order():
+            try:
+                genomes = self.members[member].ask(n)
+            except Exhausted:
+                continue
+            if len(genomes):
+                return self._owned(genomes, member)
+            waiting = True
+        return self._stack([]) if waiting else sample_uniform(self.sizes, n, self.rng)
+
+    def _order(self) -> list[int]:
+        """Return the members, the one to ask first; those that think are behind all others."""
+        count = len(self.members)
+        order = np.lexsort((np.arange(count), -self.rates()))
+        few = np.array([len(gains) < self.window / 4 for gains in self.gains])
+        if few.any():
+            order = np.lexsort((np.arange(count), self.asked, ~few))
+        elif self.rng.random() < _FLOOR:
+            order = self.rng.permutation(count)
+        thinking = [self.members[member].thinking for member in order]
+        if all(thinking):
+            _Member.wait(self.members)
+            thinking = [self.members[member].thinking for member in order]
+        return [int(member) for member in order[np.argsort(thinking, kind="stable")]]
+
+    def rates(self) -> NDArray[np.float64]:
+        """Return what each member gains with a result, as a share of what all gain; sums to 1."""
+        means = np.array([np.mean(gains) if gains else 0.0 for gains in self.gains])
+        total = means.sum()
+        return means / total if total > 0 else np.full(len(means), 1 / len(means))
+
+    def _owned(self, genomes: Genomes, member: int) -> Genomes:
+        """Note who proposed what is new."""
+        new = self.unseen(genomes)
+        self.asked[member] += len(new)
+        self.owners.update(dict.fromkeys(self._keys(new), member))
+        return genomes
+
+    def tell(self, observations: Observations) -> None:
+        """Tell all members, and credit those that asked.
+
+        Raises:
+            InvalidGenome: genomes or costs of another shape than the problem's.
+        """
+        super().tell(observations)
+        for key in self._keys(self.problem.canonical(observations.genomes)):
+            owner = self.owners.pop(key, None)
+            if owner is not None:  # failed, bounded or outside limits: it gained nothing
+                self.gains[owner].append(0.0)
+        for member in self.members:
+            member.tell(observations)
+
+    def _tell(self, observations: Observations) -> None:
+        inside = observations.violations == 0
+        costs = observations.costs[inside]
+        if not len(costs):
+            return
+        low, high = (
+            np.minimum(self.box[0], costs.min(axis=0)),
+            np.maximum(self.box[1], costs.max(axis=0)),
+        )
+        self.box = np.array([low, high])
+        gained = self._gains(costs)
+        for key, gain in zip(self._keys(observations.genomes[inside]), gained, strict=True):
+            owner = self.owners.pop(key, None)
+            if owner is not None:
+                self.gains[owner].append(gain)
+        joined = np.concatenate([self.front, costs])
+        self.front = joined[nondominated(joined)]
+
+    def _gains(self, costs: Costs) -> list[float]:
+        """Return what each row adds to the front's hypervolume, one after another."""
+        extent = np.where(self.box[1] > self.box[0], self.box[1] - self.box[0], 1.0)
+        reference = [1.1] * costs.shape[1]
+        front = (self.front - self.box[0]) / extent
+        before, gained = hypervolume(front, reference), []
+        for row in (costs - self.box[0]) / extent:
+            if (front <= row).all(axis=1).any():
+                gained.append(0.0)
+                continue
+            front = np.concatenate([front, row[None]])
+            after = hypervolume(front, reference)
+            gained.append(after - before)
+            before = after
+        return gained
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as JSON values and numpy arrays."""
+        return {
+            **super().state_dict(),
+            "members": [member.state_dict() for member in self.members],
+            "gains": [list(gains) for gains in self.gains],
+            "asked": self.asked.copy(),
+            "owned": self._unpack(b"".join(self.owners)),
+            "owners": list(self.owners.values()),
+            "front": self.front,
+            "box": np.nan_to_num(self.box, posinf=np.nan, neginf=np.nan),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave; the next `ask` is as it would have been there.
+
+        Raises:
+            FormatError: the state of a searcher over other genes, or with other members.
+        """
+        super().load_state_dict(state)
+        if len(state["members"]) != len(self.members):
+            raise FormatError(
+                f"the state of a portfolio of {len(self.members)} was expected; got "
+                f"{len(state['members'])} members"
+            )
+        for member, its in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(its)
+        self.gains = [deque(gains, maxlen=self.window) for gains in state["gains"]]
+        self.asked = np.array(state["asked"], dtype=np.int64)
+        owned = self._keys(np.asarray(state["owned"], dtype=np.int64))
+        self.owners = dict(zip(owned, map(int, state["owners"]), strict=True))
+        self.front = np.array(state["front"], dtype=np.float64)
+        box = np.array(state["box"], dtype=np.float64)
+        empty = np.array([[np.inf], [-np.inf]]) + np.zeros_like(box)
+        self.box = np.where(np.isnan(box), empty, box)
+
+
+class _Member:
+    """A searcher here: it is asked and told at once.
+
+    Args:
+        searcher: any.
+    """
+
+    thinking = False
+
+    def __init__(self, searcher: Searcher) -> None:
+        self.searcher = searcher
+
+    @staticmethod
+    def wait(members: "Sequence[_Member]") -> None:
+        """Wait until a member does not think."""
+        Pending.wait([m.pending for m in members if isinstance(m, _Remote) and m.pending])
+
+    def ask(self, n: int) -> Genomes:
+        return self.searcher.ask(n)
+
+    def tell(self, observations: Observations) -> None:
+        self.searcher.tell(observations)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.searcher.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.searcher.load_state_dict(state)
+
+
+class _Remote(_Member):
+    """A searcher in an actor, which is asked one batch ahead.
+
+    Args:
+        searcher: `moga.runtime.remote.remote` made it.
+    """
+
+    searcher: RemoteSearcher
+
+    def __init__(self, searcher: RemoteSearcher) -> None:
+        super().__init__(searcher)
+        self.pending: Pending | None = None
+        self.ahead: Genomes | None = None
+
+    @property
+    def thinking(self) -> bool:  # type: ignore[override]
+        """Whether the batch ahead is not there yet."""
+        return self.pending is not None and not self.pending.ready
+
+    def ask(self, n: int) -> Genomes:
+        """Return what was asked ahead, at most n, and ask ahead again.
+
+        Raises:
+            Exhausted: the searcher has nothing left.
+        """
+        genomes = self._arrived()
+        if genomes is None or not len(genomes):
+            genomes = self.searcher.ask(n)
+        genomes, rest = genomes[:n], genomes[n:]
+        if len(rest):
+            self.ahead = rest
+        else:
+            self.pending = self.searcher.later("ask", n)
+        return genomes
+
+    def _arrived(self) -> Genomes | None:
+        pending, self.pending = self.pending, None
+        ahead, self.ahead = self.ahead, None
+        return ahead if pending is None else pending.get()
+
+    def tell(self, observations: Observations) -> None:
+        """Pass on what became of genomes, without waiting."""
+        self.searcher.later("tell", observations)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the searcher's state, and what it was asked ahead."""
+        try:
+            self.ahead = self._arrived()
+        except Exhausted:
+            self.ahead = None
+        ahead = [] if self.ahead is None else self.ahead.tolist()
+        return {"searcher": self.searcher.state_dict(), "ahead": ahead}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.searcher.load_state_dict(state["searcher"])
+        self.pending = None
+        self.ahead = np.array(state["ahead"], dtype=np.int64) if len(state["ahead"]) else None
+
+
+def _build(spec: Any, problem: Problem, rng: np.random.Generator) -> Searcher:
+    if isinstance(spec, str):
+        searcher: Searcher = registry.create("searcher", spec, problem=problem, rng=rng)
+    else:
+        searcher = spec(problem, rng)
+    return searcher
+
+
+def _local(spec: Any, problem: Problem, rng: np.random.Generator) -> _Member:
+    return _Member(_build(spec, problem, rng))
+
+
+def _remote(spec: Any, problem: Problem, rng: np.random.Generator) -> _Member:
+    return _Remote(remote(partial(_build, spec), problem, rng))

@@ -1,0 +1,286 @@
+"""Any of pymoo's algorithms as a searcher."""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moga.contracts import Genomes, Observations, Problem
+from moga.errors import FormatError, UnknownName, UsageError
+from moga.searchers.base import BaseSearcher
+from moga.spaces.base import sample_uniform
+
+__all__ = ["ALGORITHMS", "Pymoo"]
+
+ALGORITHMS: Final[Mapping[str, str]] = {
+    "AGEMOEA": "moo.age",
+    "AGEMOEA2": "moo.age2",
+    "CTAEA": "moo.ctaea",
+    "DE": "soo.nonconvex.de",
+    "GA": "soo.nonconvex.ga",
+    "MOEAD": "moo.moead",
+    "NSGA2": "moo.nsga2",
+    "NSGA3": "moo.nsga3",
+    "PSO": "soo.nonconvex.pso",
+    "SMSEMOA": "moo.sms",
+    "SPEA2": "moo.spea2",
+    "UNSGA3": "moo.unsga3",
+}
+"""Names of pymoo's algorithms that text may give, and where pymoo keeps them."""
+
+_REPEATS: Final = 20
+"""Generations without a new genome before the base class is asked for one."""
+
+_FAILED: Final = 1e6
+"""The violation of what failed: above any other, finite because pymoo computes with it."""
+
+
+class Pymoo(BaseSearcher):
+    """Asks and tells an algorithm of pymoo (Blank and Deb 2020), a generation at a time.
+
+    Genes are variables from 0 to size - 1, rounded. Genetic algorithms get pymoo's operators for
+    integers (SBX and PM with rounding), algorithms with reference directions those of Das and
+    Dennis 1998, as many as fit into the population. Algorithms that must know beforehand when they
+    end, such as RVEA, cannot be used. A generation ends when all of it was told, so
+    `ask` may return fewer genomes than wanted, or none: tell more first. What an algorithm proposes
+    again is answered from memory and not offered.
+
+    Limits are one constraint: the sum of violations. A failed evaluation counts as a violation
+    above all others, for pymoo ranks nan among the best. Results that others asked for are
+    remembered, so that they are never offered; the algorithm sees them when it proposes them.
+
+    pymoo's algorithms have no state that could be written as numbers, so `state_dict` holds what
+    they were told, and loading tells it again: the time of that grows with history.
+
+    Args:
+        problem: what is searched.
+        rng: consumed.
+        algorithm: a key of `ALGORITHMS`, any of pymoo's classes, or an object made from one (whose
+            operators and population are then its own).
+        population: members; where there are reference directions, at most that many of those.
+        options: further arguments of the algorithm's class.
+        limits: "constraint", or "penalty", which adds violations to all costs, for algorithms that
+            refuse constraints, such as MOEAD.
+
+    Raises:
+        UnknownName: no such algorithm.
+        UsageError: options that the algorithm does not take, or a problem that it cannot solve.
+
+    Example:
+        ``Search(..., searcher="pymoo(algorithm=NSGA3, population=40)")``
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rng: np.random.Generator,
+        *,
+        algorithm: Any = "NSGA2",
+        population: int = 40,
+        options: Mapping[str, Any] | None = None,
+        limits: str = "constraint",
+    ) -> None:
+        if isinstance(population, bool) or not isinstance(population, int) or population < 4:
+            raise UsageError(f"population is {population!r}; give an integer of 4 or more")
+        if limits not in ("constraint", "penalty"):
+            raise UsageError(f"limits is {limits!r}; give 'constraint' or 'penalty'")
+        super().__init__(problem, rng)
+        self.limits = limits
+        self._fresh = _algorithm(algorithm, len(problem.objectives), population, options or {})
+        self._seed = int(rng.integers(2**31))
+        self._restart()
+
+    def _restart(self) -> None:
+        from pymoo.core.problem import Problem as Variables
+        from pymoo.core.termination import NoTermination
+
+        self._results: dict[bytes, tuple[NDArray[np.float64], float]] = {}
+        self._history: list[NDArray[np.float64]] = []
+        self._waiting: Any = None  # the generation under way, pymoo's population
+        self._variables = Variables(
+            n_var=len(self.sizes),
+            n_obj=len(self.problem.objectives),
+            n_ieq_constr=int(self.limits == "constraint"),
+            xl=np.zeros(len(self.sizes)),
+            xu=(self.sizes - 1).astype(float),
+        )
+        self._algorithm = copy.deepcopy(self._fresh)
+        name = type(self._algorithm).__name__
+        try:
+            self._algorithm.setup(
+                self._variables, termination=NoTermination(), seed=self._seed, verbose=False
+            )
+        except Exception as error:  # pymoo asserts and raises many kinds
+            raise UsageError(
+                f"pymoo's {name} does not take this problem: {error}. Where it refuses "
+                "constraints, say limits=penalty"
+            ) from error
+
+    def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - a generation is one attempt
+        for _ in range(_REPEATS):
+            if self._waiting is None:
+                self._waiting = self._algorithm.ask()
+            if self._waiting is None:  # it finds nothing that is new to it, and has ended
+                break
+            genomes = self._genomes()
+            new = self.unseen(genomes)
+            if len(new):
+                return new[:n]
+            if not self._complete(genomes):
+                return self._stack([])
+        return sample_uniform(self.sizes, n, self.rng)
+
+    def _genomes(self) -> Genomes:
+        """Return the generation under way as canonical genomes, shape (members, genes)."""
+        rounded = np.rint(np.atleast_2d(self._waiting.get("X")).astype(float))
+        rounded = np.clip(rounded, 0, self.sizes - 1).astype(np.int64)
+        return np.asarray(self.problem.canonical(rounded), dtype=np.int64)
+
+    def _complete(self, genomes: Genomes) -> bool:
+        """Tell the algorithm of the generation, where all of it is known; say whether it was."""
+        keys = self._keys(genomes)
+        if any(key not in self._results for key in keys):
+            return False
+        costs = np.array([self._results[key][0] for key in keys])
+        violations = np.array([self._results[key][1] for key in keys])
+        self._advance(np.column_stack([costs, violations]))
+        return True
+
+    def _advance(self, told: NDArray[np.float64]) -> None:
+        from pymoo.core.evaluator import Evaluator
+        from pymoo.problems.static import StaticProblem
+
+        self._history.append(told)
+        costs, violations = told[:, :-1].copy(), told[:, -1:]
+        finite = np.isfinite(costs).all(axis=1)
+        worst = costs[finite].max(axis=0) if finite.any() else np.zeros(costs.shape[1])
+        costs[~finite] = worst
+        if self.limits == "penalty":
+            values = {"F": costs + violations}
+        else:
+            values = {"F": costs, "G": violations}
+        Evaluator().eval(StaticProblem(self._variables, **values), self._waiting)
+        self._algorithm.tell(infills=self._waiting)
+        self._waiting = None
+
+    def tell(self, observations: Observations) -> None:
+        """Learn what became of genomes; one that failed ends its wait as well.
+
+        Raises:
+            InvalidGenome: genomes or costs of another shape than the problem's.
+        """
+        super().tell(observations)
+        nothing = np.full(len(self.problem.objectives), np.nan)
+        for key in self._keys(self.problem.canonical(observations.genomes)):
+            self._results.setdefault(key, (nothing, _FAILED))
+
+    def _tell(self, observations: Observations) -> None:
+        rows = zip(
+            self._keys(observations.genomes),
+            observations.costs,
+            observations.violations.tolist(),
+            strict=True,
+        )
+        for key, costs, violation in rows:
+            self._results[key] = (costs, violation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as JSON values and numpy arrays."""
+        results = list(self._results.values())
+        objectives = len(self.problem.objectives)
+        return {
+            **super().state_dict(),
+            "seed": self._seed,
+            "asked": self._waiting is not None,
+            "generations": [len(told) for told in self._history],
+            "history": np.concatenate([*self._history, np.empty((0, objectives + 1))]),
+            "genomes": self._unpack(b"".join(self._results)),
+            "costs": np.array([costs for costs, _ in results]).reshape(-1, objectives),
+            "violations": np.array([violation for _, violation in results]),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave; the next `ask` is as it would have been there.
+
+        Raises:
+            FormatError: the state of a searcher over other genes, or of another algorithm.
+        """
+        super().load_state_dict(state)
+        self._seed = int(state["seed"])
+        self._restart()
+        ends = np.cumsum(state["generations"], dtype=np.int64)[:-1]
+        parts = np.split(np.asarray(state["history"]), ends) if len(state["generations"]) else []
+        for told in parts:
+            self._waiting = self._algorithm.ask()
+            if len(self._genomes()) != len(told):
+                raise FormatError(
+                    f"the state holds a generation of {len(told)}; this algorithm asks for "
+                    f"{len(self._genomes())}"
+                )
+            self._advance(told)
+        if state["asked"]:
+            self._waiting = self._algorithm.ask()
+        keys = self._keys(np.asarray(state["genomes"], dtype=np.int64))
+        costs = np.array(state["costs"], dtype=np.float64)
+        violations = np.asarray(state["violations"]).tolist()
+        self._results = dict(zip(keys, zip(costs, violations, strict=True), strict=True))
+
+
+def _algorithm(algorithm: Any, objectives: int, population: int, options: Mapping[str, Any]) -> Any:
+    """Make an algorithm from a name or a class; return an object as it is."""
+    from pymoo.core.algorithm import Algorithm
+
+    if isinstance(algorithm, str):
+        if algorithm not in ALGORITHMS:
+            raise UnknownName("algorithm of pymoo", algorithm, ALGORITHMS)
+        algorithm = getattr(import_module(f"pymoo.algorithms.{ALGORITHMS[algorithm]}"), algorithm)
+    if isinstance(algorithm, Algorithm):
+        return algorithm
+    if not (inspect.isclass(algorithm) and issubclass(algorithm, Algorithm)):
+        raise UsageError(f"{algorithm!r} is no algorithm of pymoo: give a name, class or object")
+    arguments = {**_defaults(algorithm, objectives, population), **options}
+    try:
+        return algorithm(**arguments)
+    except Exception as error:  # pymoo raises Exception itself where numba is absent
+        raise UsageError(
+            f"pymoo's {algorithm.__name__} cannot be made with {sorted(arguments)}: {error}. Give "
+            "what it needs in options={...}, or the object itself"
+        ) from error
+
+
+def _defaults(algorithm: Any, objectives: int, population: int) -> dict[str, Any]:
+    """Return what suits integers, of those arguments that the class itself names."""
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling
+    from pymoo.util.ref_dirs import get_reference_directions
+
+    taken = inspect.signature(algorithm.__init__).parameters
+    found: dict[str, Any] = {}
+    if "sampling" in taken:
+        found["sampling"] = IntegerRandomSampling()
+    if "crossover" in taken:
+        found["crossover"] = SBX(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair())
+    if "mutation" in taken:
+        found["mutation"] = PM(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair())
+    if "ref_dirs" in taken:
+        partitions = 1
+        while _directions(objectives, partitions + 1) <= population and objectives > 1:
+            partitions += 1
+        found["ref_dirs"] = get_reference_directions(
+            "das-dennis", objectives, n_partitions=partitions
+        )
+    if "pop_size" in taken and "ref_dirs" not in taken:
+        found["pop_size"] = population
+    return found
+
+
+def _directions(objectives: int, partitions: int) -> int:
+    from math import comb
+
+    return comb(partitions + objectives - 1, partitions)

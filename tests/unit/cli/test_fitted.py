@@ -1,0 +1,60 @@
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from moga.cli.main import app
+from moga.spaces.base import sample_uniform
+from moga.spaces.cost import CostTable, count_table
+from moga.spaces.fbnet import FBNetSpace
+
+SPACE = FBNetSpace(resolution=32, num_classes=10)
+
+
+def invoke(*arguments):
+    words = ["profile", "--space", SPACE.spec, *map(str, arguments)]
+    return CliRunner().invoke(app, words, env={"COLUMNS": "120"})
+
+
+@pytest.fixture
+def times(tmp_path):
+    genomes = sample_uniform(SPACE.sizes, 30, np.random.default_rng(0))
+    ms = count_table(SPACE, "macs")(genomes) / 1e6
+    rows = [f"{' '.join(map(str, g))},{t!r}" for g, t in zip(genomes, ms.tolist(), strict=True)]
+    path = tmp_path / "phone.csv"
+    path.write_text("\n".join(["genome,latency_ms", *rows]) + "\n")
+    return path
+
+
+def test_a_table_is_fitted_saved_and_described(times, tmp_path):
+    result = invoke("--fit", times, "--output", tmp_path / "t.npz", "--batch", 2, "--json")
+    assert result.exit_code == 0, result.output
+    provenance = json.loads(result.stdout)["provenance"]
+    assert (provenance["method"], provenance["networks"]) == ("fitted", 30)
+    assert (provenance["device"], provenance["batch"]) == ("phone", 2)
+    genomes = sample_uniform(SPACE.sizes, 100, np.random.default_rng(1))
+    expected = count_table(SPACE, "macs")(genomes) / 1e6
+    np.testing.assert_allclose(CostTable.load(tmp_path / "t.npz", SPACE)(genomes), expected, 0.01)
+
+
+def test_people_read_the_error(times, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("--fit", times, "--device-name", "my phone")
+    assert result.exit_code == 0, result.output
+    assert "networks held out (30 networks, cross-validated)" in result.stdout
+    assert (tmp_path / "latency-fbnet-my_phone.npz").exists()
+
+
+def test_a_bad_row_leaves_nothing_behind(times, tmp_path):
+    times.write_text(times.read_text() + f"{' '.join(['0'] * 22)},-3\n")
+    result = invoke("--fit", times, "--output", tmp_path / "t.npz")
+    assert result.exit_code == 2
+    assert "row 31: latency_ms is -3" in " ".join(result.stderr.split())
+    assert not (tmp_path / "t.npz").exists()
+
+
+def test_two_ways_at_once_are_refused(times, tmp_path):
+    result = invoke("--fit", times, "--import", tmp_path)
+    assert result.exit_code == 2
+    assert "give --fit alone" in result.stderr

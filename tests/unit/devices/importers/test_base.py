@@ -1,0 +1,65 @@
+import math
+
+import pytest
+
+from moga.devices.base import Latency
+from moga.devices.importers.base import Reading, load_json, milliseconds, number, records, summarise
+from moga.errors import FormatError
+
+
+def test_units_become_milliseconds():
+    assert milliseconds("2", "s", "t.csv, line 2") == 2000
+    assert milliseconds("2", "us", "t.csv, line 2") == pytest.approx(0.002)
+    assert milliseconds(5, "ms", "t.csv, line 2") == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "message"),
+    [
+        ("-0.3", "ms", r"t.csv, line 7: latency is -0.3 ms; expected a positive, finite time"),
+        ("0", "ms", "expected a positive, finite time"),
+        ("nan", "ms", "expected a positive, finite time"),
+        ("inf", "s", "expected a positive, finite time"),
+        ("fast", "ms", "t.csv, line 7: latency is 'fast'; expected a number"),
+        (None, "ms", "latency is None; expected a number"),
+        ("1e9", "ms", "longer than an hour; is the unit right"),
+        ("1e-9", "ms", "shorter than a nanosecond"),
+        ("1", "seconds", "the unit is 'seconds'; expected one of s, ms, us, ns"),
+    ],
+)
+def test_impossible_times_are_refused(value, unit, message):
+    with pytest.raises(FormatError, match=message):
+        milliseconds(value, unit, "t.csv, line 7")
+
+
+def test_a_reading_of_an_image_is_multiplied_with_the_batch():
+    of_image = Reading("a", "block", 0.5, True, "here", spread=0.1, count=3)
+    assert of_image.latency(64) == Latency(32.0, 6.4, 3, "imported", 64)
+    of_batch = Reading("a", "block", 0.5, False, "here")
+    assert of_batch.latency(64) == Latency(0.5, None, 0, "imported", 64)
+
+
+def test_times_are_summarised_without_a_tenth_at_either_end():
+    times = [1.0] * 9 + [100.0]
+    mean, error = summarise(times)
+    assert mean == 1.0
+    assert error == 0.0
+    assert summarise([3.0]) == (3.0, None)
+    assert summarise([1.0, 3.0]) == (2.0, pytest.approx(math.sqrt(2) / math.sqrt(2)))
+
+
+def test_json_that_is_none_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[1,")
+    with pytest.raises(FormatError, match=r"a.json is no JSON file"):
+        load_json(tmp_path / "a.json")
+    with pytest.raises(FormatError, match=r"b.json is no JSON file"):
+        load_json(tmp_path / "b.json")
+
+
+def test_records_name_the_entry(tmp_path):
+    with pytest.raises(FormatError, match="expected a JSON list of at least one object"):
+        records({}, ("a",), tmp_path)
+    with pytest.raises(FormatError, match="entry 2: expected an object with a"):
+        records([{"a": 1}, {"b": 1}], ("a",), tmp_path)
+    with pytest.raises(FormatError, match="x is '1,5'; expected a number"):
+        number("1,5", "x", "here")

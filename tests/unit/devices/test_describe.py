@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+import pytest
+
+from moga.devices.base import PROVENANCES
+from moga.devices.catalog.rooflines import calibrations, roofline_device
+from moga.devices.describe import describe
+from moga.errors import UnknownName
+from moga.registry import create, names
+
+
+def test_every_name_is_described():
+    found = describe()
+    assert {entry.name for entry in found} == set(names("device")) - {"table", "preset"}
+    assert all(entry.provenance in PROVENANCES and entry.hardware for entry in found)
+    t4 = next(entry for entry in found if entry.name == "t4_int8")
+    assert (t4.engine, t4.precision, t4.provenance) == ("tensorrt", "int8", "roofline")
+    assert t4.error_percent == calibrations()["t4_int8"]["error_percent"]
+    h100 = next(entry for entry in found if entry.name == "h100")
+    assert (h100.error_kind, h100.source) == ("priors alone", "not calibrated: priors alone")
+    known = [entry for entry in found if entry.name == "pixel3"]
+    assert [entry.provenance for entry in known] == ["table", "fitted"]
+
+
+def test_nothing_heavy_is_loaded():
+    code = (
+        "import sys; from moga.devices.describe import describe; print(len(describe()) > 40,"
+        " sorted({'torch', 'pandas', 'ray', 'pymoo', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split(maxsplit=1) == ["True", "[]\n"]
+
+
+def test_arguments_choose_precision_batch_and_engine():
+    device = create("device", "t4(precision=int8, batch=8)")
+    assert device.name == "t4(precision=int8, batch=8)"
+    assert device.parameters == create("device", "t4_int8").parameters
+    assert device.batch == 8
+    assert not create("device", "v100(engine=tensorrt)").calibrated
+    assert create("device", "t4_int8(precision=int8)").name == "t4_int8"
+    with pytest.raises(UnknownName, match="unknown device 'v9'"):
+        roofline_device("v9")

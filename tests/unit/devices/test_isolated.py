@@ -1,0 +1,97 @@
+import os
+import pickle
+import signal
+
+import numpy as np
+import pytest
+
+from moga.contracts import Silent
+from moga.devices.isolated import ALLOCATOR, Isolated
+from moga.devices.timing import Sampling, TimesRounds, time_rounds
+from moga.errors import MeasurementFailed, UsageError
+from moga.spaces.moga import MoGASpace
+from moga.testing.devices import FakeEngine
+
+NETWORK = MoGASpace(32, 0.35, 10).decode([0] * 14)
+QUICK = Sampling(rounds=3, seconds=0, warmups=1)
+FAKE = "moga.testing.devices:FakeEngine"
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.phases, self.done = [], []
+
+    def phase(self, name, total=None, unit=""):
+        self.phases.append((name, total, unit))
+
+    def advance(self, done, **values):
+        self.done.append(done)
+
+
+def rounds(engine, subjects, progress=None):
+    rng = np.random.default_rng(0)
+    return time_rounds(
+        engine, subjects, QUICK, rng=rng, progress=progress or Silent(), phase="time"
+    )
+
+
+def test_a_child_times_as_the_engine_itself_does():
+    engine, notes = Isolated(FAKE, {"overhead": 0.5, "batch": 2}), Notes()
+    assert isinstance(engine, TimesRounds)
+    subjects = [*NETWORK.blocks[:2], NETWORK]
+    times = rounds(engine, subjects, notes)
+    true = FakeEngine(overhead=0.5)
+    np.testing.assert_allclose(times, [[true.true_ms(subject) for subject in subjects]] * 3)
+    assert notes.phases == [("time: build and warm up", 3, "timed"), ("time", 3, "rounds")]
+    assert notes.done == [1, 2, 3, 1, 2, 3]
+    child = engine._child
+    rounds(engine, subjects)
+    assert engine._child is child
+    engine.close()
+    assert child.poll() is not None
+    assert engine.batch == 2
+    assert engine.settings["overhead"] == 0.5
+
+
+def test_a_child_that_dies_is_named_and_replaced():
+    engine = Isolated(FAKE, {})
+    rounds(engine, [NETWORK])
+    os.kill(engine._child.pid, signal.SIGKILL)
+    engine._child.wait()
+    assert rounds(engine, [NETWORK]).shape == (3, 1)
+    engine.close()
+    dying = Isolated(FAKE, {})
+    child = dying._started()
+    child.kill()
+    child.wait()
+    child.poll = lambda: None  # so that it seems to live when the rounds begin
+    with pytest.raises(MeasurementFailed, match="the measuring process ended with code -9"):
+        rounds(dying, [NETWORK])
+    dying.close()
+
+
+def test_what_the_engine_cannot_run_is_named():
+    huge = MoGASpace(32, 0.35, 10).decode([0] * 14).blocks[-1]
+    engine = Isolated("moga.testing.devices:FakeEngine", {"broken_operation": "linear"})
+    with pytest.raises(MeasurementFailed, match="the fake engine cannot run Block"):
+        rounds(engine, [huge])
+    assert rounds(engine, [NETWORK]).shape == (3, 1)
+    engine.close()
+
+
+def test_the_allocator_is_set_and_recorded_and_the_users_own_wins(monkeypatch):
+    engine = Isolated(FAKE, {})
+    assert engine.settings["allocator"] == dict(ALLOCATOR)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    own = Isolated(FAKE, {}).settings["allocator"]
+    assert (own["MALLOC_TRIM_THRESHOLD_"], own["LD_PRELOAD"]) == ("7", "")
+    assert own["MALLOC_MMAP_MAX_"] == "0"
+
+
+def test_it_travels_without_its_child_and_gives_no_single_runs():
+    engine = Isolated(FAKE, {"batch": 3})
+    again = pickle.loads(pickle.dumps(engine))
+    assert (again.batch, again._child) == (3, None)
+    with engine.session(), pytest.raises(UsageError, match="gives no single runs"):
+        engine.prepare(NETWORK)

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from moga.devices.base import Latency
+from moga.devices.predict import BlockRegression
+from moga.devices.profile import unique_blocks
+from moga.errors import UsageError
+from moga.spaces.moga import MoGASpace
+from moga.testing.devices import block_ms
+
+BLOCKS = unique_blocks(MoGASpace(224, 1.0, 1000))
+
+
+def test_it_predicts_blocks_that_were_left_out():
+    chosen = np.random.default_rng(0).permutation(len(BLOCKS))
+    timed = {BLOCKS[i]: Latency(block_ms(BLOCKS[i])) for i in chosen[:60]}
+    rest = [BLOCKS[i] for i in chosen[60:]]
+    model = BlockRegression.fit(timed)
+    ratio = model(rest) / [block_ms(block) for block in rest]
+    assert np.abs(np.log(ratio)).mean() < 0.1
+    assert model.blocks == 60
+    assert 0 < model.error < 0.3
+    assert model([]).shape == (0,)
+
+
+def test_the_left_out_error_is_that_of_leaving_out():
+    values = {block: Latency(block_ms(block)) for block in BLOCKS[:40]}
+    noise = np.random.default_rng(1).normal(0, 0.2, 40)
+    noisy = {
+        block: Latency(value.ms * float(np.exp(n)))
+        for (block, value), n in zip(values.items(), noise, strict=True)
+    }
+    assert 0.15 < BlockRegression.fit(noisy).error < 0.4
+
+
+def test_too_few_blocks_are_refused():
+    values = {block: Latency(1.0) for block in BLOCKS[:11]}
+    with pytest.raises(UsageError, match=r"11 blocks are timed, too few .*at least 12"):
+        BlockRegression.fit(values | {BLOCKS[20]: Latency(0.0)})

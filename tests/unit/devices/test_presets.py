@@ -1,0 +1,40 @@
+import pytest
+
+from moga.devices.base import Latency
+from moga.devices.presets import PRESETS, preset
+from moga.errors import UnknownName, UsageError
+from moga.registry import create
+
+
+def test_genet_reports_ms_an_image_and_the_others_ms_a_batch():
+    assert PRESETS["genet"].figure(Latency(32.0, batch=64)) == 0.5
+    assert PRESETS["efficientnet_x"].figure(Latency(32.0, batch=128)) == 32.0
+    assert {name: p.unit for name, p in PRESETS.items()} == {
+        "genet": "ms an image",
+        "gpunet": "ms a batch",
+        "efficientnet_x": "ms a batch",
+        "moga": "ms a batch",
+    }
+
+
+def test_another_batch_is_never_taken_for_the_papers():
+    with pytest.raises(UsageError, match="genet is of batch 64 or 32; this latency is of batch 1"):
+        PRESETS["genet"].figure(Latency(1.0))
+    with pytest.raises(UsageError, match="the preset genet is of batch 64 or 32; got 16"):
+        preset("genet", 16)
+    with pytest.raises(UnknownName, match=r"unknown preset 'gpunett'\. Did you mean 'gpunet'"):
+        preset("gpunett")
+
+
+def test_protocols_are_those_of_the_papers():
+    genet, gpunet = PRESETS["genet"].sampling, PRESETS["gpunet"].sampling
+    assert (genet.rounds, genet.most, genet.trim) == (30, 30, 0.1)
+    assert (gpunet.rounds, gpunet.most, gpunet.seconds) == (1000, 1000, 0.0)
+    assert PRESETS["gpunet"].arguments == {"precision": "fp16", "workspace_gb": 10.0}
+    assert PRESETS["efficientnet_x"].batches == (128,)
+
+
+def test_the_device_carries_the_protocol():
+    device = create("device", "preset(name=moga)")
+    assert (device.name, device.batch) == ("preset(name=moga, batch=1)", 1)
+    assert device.sampling == PRESETS["moga"].sampling

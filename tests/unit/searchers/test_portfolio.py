@@ -1,0 +1,120 @@
+import time
+
+import numpy as np
+import pytest
+
+from moga import registry
+from moga.contracts import Observations
+from moga.errors import FormatError, UsageError
+from moga.searchers import LocalSearch, Portfolio, RandomSearch
+from moga.testing.searchers import make_problem, true_costs
+
+PROBLEM = make_problem((6,) * 8)
+
+
+def portfolio(*searchers, seed: int = 0, **options) -> Portfolio:
+    rng = np.random.default_rng(seed)
+    return Portfolio(PROBLEM, rng, searchers=searchers or ("random", "local"), **options)
+
+
+def told(genomes) -> Observations:
+    return Observations.exact(genomes, true_costs(genomes))
+
+
+class Worst(RandomSearch):
+    """Proposes the most expensive genomes that do nothing."""
+
+    def _ask(self, n, attempt):
+        genomes = super()._ask(n, attempt)
+        genomes[:, 1:] = 0
+        return genomes
+
+
+def test_asks_go_to_whoever_gains() -> None:
+    search = portfolio(Worst, LocalSearch, window=12)
+    for _ in range(40):
+        search.tell(told(search.ask(4)))
+    worst, local = search.asked
+    assert local > 3 * worst > 0
+    assert search.rates().sum() == pytest.approx(1)
+
+
+def test_all_members_are_told_everything() -> None:
+    search = portfolio("random", "local(initial=4)")
+    theirs = np.random.default_rng(3).integers(0, 6, (3, 8))
+    search.tell(told(theirs))
+    asked = search.ask(5)
+    search.tell(told(asked))
+    for member in search.members:
+        assert member.searcher.seen == 8
+
+
+def test_a_failed_result_gained_nothing() -> None:
+    search = portfolio("random")
+    asked = search.ask(3)
+    search.tell(Observations.exact(asked, np.full((3, 2), np.nan)))
+    assert list(search.gains[0]) == [0.0] * 3
+
+
+def test_first_populations_are_shared() -> None:
+    search = portfolio("local(initial=20)", "nsga2(population=20)")
+    for _ in range(5):
+        search.tell(told(search.ask(4)))
+    first, second = (member.searcher for member in search.members)
+    waiting = len(first.waiting) - first.foreign, len(second.initial) - second.foreign
+    assert max(waiting) <= 0
+
+
+def test_text_builds_it() -> None:
+    text = "portfolio(searchers=[nsga2(population=12, mode=steady), local], window=9)"
+    built = registry.create("searcher", text, problem=PROBLEM, rng=np.random.default_rng(0))
+    assert built.window == 9
+    assert built.members[0].searcher.population == 12
+    assert isinstance(built.members[1].searcher, LocalSearch)
+
+
+def test_impossible_options_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    for searchers in ("local", ()):
+        with pytest.raises(UsageError, match="give a list of one or more"):
+            Portfolio(PROBLEM, rng, searchers=searchers)
+    with pytest.raises(UsageError, match="window is 0; give an integer of 1 or more"):
+        portfolio(window=0)
+    with pytest.raises(FormatError, match="a portfolio of 1 was expected; got 2 members"):
+        portfolio("random").load_state_dict(portfolio("random", "local").state_dict())
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_one_that_thinks_for_seconds_holds_up_nobody() -> None:
+    class Slow(RandomSearch):  # local, so that it travels by value
+        """Thinks for seconds, but for its first genomes."""
+
+        asks = 0
+
+        def ask(self, n):
+            self.asks += 1
+            time.sleep(8 if self.asks > 1 else 0)
+            return super().ask(n)
+
+    search = portfolio(RandomSearch, Slow, remote=True)
+    for _ in range(2):
+        search.tell(told(search.ask(2)))
+    began = time.monotonic()
+    seen = []
+    for _ in range(20):
+        seen.append(search.ask(2))
+        search.tell(told(seen[-1]))
+    assert time.monotonic() - began < 6
+    assert len(np.unique(np.concatenate(seen), axis=0)) == 40
+    state = search.state_dict()  # waits for what is under way
+    assert len(state["members"][1]["ahead"]) == 2
+    for member in search.members:
+        member.searcher.close()
+    again = portfolio(RandomSearch, RandomSearch, seed=5, remote=True)
+    again.load_state_dict(state)
+    assert again.seen == search.seen
+    assert again.members[1].ask(2).tolist() == state["members"][1]["ahead"]
+    for member in again.members:
+        member.searcher.close()

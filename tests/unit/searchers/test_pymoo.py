@@ -1,0 +1,82 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from pymoo.algorithms.moo import nsga2
+from pymoo.algorithms.moo.rvea import RVEA
+
+from moga.contracts import Observations
+from moga.errors import FormatError, UnknownName, UsageError
+from moga.searchers.pymoo import Pymoo
+from moga.testing.searchers import make_problem, true_costs
+
+PROBLEM = make_problem((6,) * 8, known=False)
+
+
+def searcher(**options) -> Pymoo:
+    return Pymoo(PROBLEM, np.random.default_rng(0), **{"population": 8, **options})
+
+
+def searched(search: Pymoo, rounds: int = 12) -> np.ndarray:
+    asked = []
+    for _ in range(rounds):
+        asked.append(search.ask(8))
+        search.tell(Observations.exact(asked[-1], true_costs(asked[-1])))
+    return np.concatenate(asked)
+
+
+@pytest.mark.parametrize("algorithm", ["NSGA3", "SMSEMOA", nsga2.NSGA2, nsga2.NSGA2(pop_size=8)])
+def test_later_genomes_are_better(algorithm) -> None:
+    costs = true_costs(searched(searcher(algorithm=algorithm), 20))
+    scaled = (costs - costs.min(axis=0)) / np.ptp(costs, axis=0)
+    assert scaled[-40:].sum(axis=1).mean() < scaled[:8].sum(axis=1).mean()
+
+
+def test_a_generation_must_be_told_before_the_next() -> None:
+    search = searcher()
+    first = search.ask(5)
+    second = search.ask(5)
+    assert (len(first), len(second), len(search.ask(5))) == (5, 3, 0)
+    search.tell(Observations.exact(first, true_costs(first)))
+    assert len(search.ask(5)) == 0
+    search.tell(Observations.exact(second, np.full((3, 2), np.nan)))  # failed: it waits no more
+    assert len(search.ask(5)) > 0
+
+
+def test_limits_come_first() -> None:
+    search = searcher(population=16)
+    for _ in range(15):
+        genomes = search.ask(16)
+        costs = true_costs(genomes)
+        violations = np.maximum(costs[:, 1] - 6, 0)
+        costs[violations > 0, 0] = np.nan
+        told = dataclasses.replace(Observations.exact(genomes, costs), violations=violations)
+        search.tell(told)
+    assert (violations == 0).mean() > 0.5
+
+
+class Needy(nsga2.NSGA2):
+    def __init__(self, wall):
+        super().__init__()
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(UnknownName, match=r"unknown algorithm of pymoo 'NSGA4'. Did you mean"):
+        searcher(algorithm="NSGA4")
+    with pytest.raises(UsageError, match="is no algorithm of pymoo: give a name, class or object"):
+        searcher(algorithm=dict)
+    with pytest.raises(UsageError, match=r"Needy cannot be made with .*options="):
+        searcher(algorithm=Needy)
+    with pytest.raises(UsageError, match="RVEA does not take this problem"):
+        searcher(algorithm=RVEA)
+    with pytest.raises(UsageError, match="population is 2; give an integer of 4 or more"):
+        searcher(population=2)
+    with pytest.raises(UsageError, match="limits is 'none'; give 'constraint' or 'penalty'"):
+        searcher(limits="none")
+
+
+def test_state_of_another_population_is_refused() -> None:
+    search = searcher()
+    searched(search, 3)
+    with pytest.raises(FormatError, match="holds a generation of 8; this algorithm asks for 12"):
+        searcher(population=12).load_state_dict(search.state_dict())
