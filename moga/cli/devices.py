@@ -4,12 +4,14 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moga.cli.exits import exits
-from moga.devices.describe import Description, describe
+
+if TYPE_CHECKING:
+    from moga.devices.describe import Description
 
 __all__ = ["devices"]
 
@@ -25,6 +27,8 @@ def devices(
 
     Those known by roofline take arguments, as in "t4(precision=int8, batch=32)".
     """
+    from moga.devices.describe import describe
+
     with exits():
         found = describe()
         if as_json:
@@ -33,7 +37,7 @@ def devices(
         _print(found)
 
 
-def _print(found: Sequence[Description]) -> None:
+def _print(found: Sequence["Description"]) -> None:
     sources: list[str] = []
     lines = [(*_HEADER, "source"), *(_line(entry, sources) for entry in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -48,7 +52,7 @@ def _print(found: Sequence[Description]) -> None:
         sys.stdout.write(f"[{number}] {source}\n")
 
 
-def _line(entry: Description, sources: list[str]) -> tuple[str, ...]:
+def _line(entry: "Description", sources: list[str]) -> tuple[str, ...]:
     if entry.source not in sources:
         sources.append(entry.source)
     error = "-" if entry.error_percent is None else f"{entry.error_percent:g} %"

@@ -213,7 +213,7 @@ def _read_member(directory: Path, entry: Mapping[str, Any]) -> Member:
 
 def _read_tables(directory: Path) -> dict[str, dict[str, Any]]:
     tables = {}
-    for path in sorted((directory / "tables").glob("*.npz")):
+    for path in sorted((directory / "tables").glob("[!.]*.npz")):
         try:
             with np.load(path, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))

@@ -1,16 +1,18 @@
 """Weighted crowding distance, and the survival that uses it."""
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Costs
-from moga.pareto import nondominated_ranks
 
 __all__ = ["survive", "weighted_crowding"]
 
 
 def weighted_crowding(
-    costs: Costs, weights: NDArray[np.float64], ranges: NDArray[np.float64]
+    costs: Costs, weights: NDArray[np.float64], ranges: NDArray[np.float64], **_: Any
 ) -> NDArray[np.float64]:
     """Return the crowding distance of each member of a front, shape (n,); larger is lonelier.
 
@@ -50,10 +52,8 @@ def survive(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Choose who survives: feasible before infeasible, then rank, then weighted crowding.
 
-    Whole fronts survive; of the front that does not fit, the loneliest. Infeasible rows come in
-    order of their violation, whatever their costs (Deb 2002, section VI, with one sum for all
-    limits). moocore does the sorting; pymoo's survival gives the same sets (a test compares them)
-    in ten times as long, most of it for making an object of each member.
+    pymoo's survival does the sorting. Infeasible rows come in order of their violation, whatever
+    their costs. Rows must not have failed: pymoo would rank nan above what is dominated.
 
     Args:
         costs: shape (n, objectives); not used where infeasible.
@@ -66,13 +66,26 @@ def survive(
         Rows of the survivors, best first; their rank (infeasible ones stand behind all ranks); and
         their crowding distance.
     """
+    from pymoo.core.population import Population
+    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+    from pymoo.operators.survival.rank_and_crowding.metrics import FunctionalDiversity
+
     feasible = np.flatnonzero(violations == 0)
     infeasible = np.flatnonzero(violations > 0)
     infeasible = infeasible[np.argsort(violations[infeasible], kind="stable")]
     rows, rank, crowding = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     if len(feasible):
-        kept, rank, crowding = _fronts(costs[feasible], weights, n, rng)
+        chosen = costs[feasible]
+        distance = partial(weighted_crowding, weights=weights, ranges=np.ptp(chosen, axis=0))
+        # unwrapped, a function would get the front without duplicates, and they a distance of 0
+        crowded = FunctionalDiversity(distance, filter_out_duplicates=False)
+        members = Population.new(F=chosen)
+        kept = RankAndCrowding(crowding_func=crowded).do(
+            _UNCONSTRAINED, members, n_survive=n, random_state=rng, return_indices=True
+        )
         rows = feasible[kept]
+        rank = members[kept].get("rank").astype(np.int64)
+        crowding = members[kept].get("crowding").astype(np.float64)
     behind = infeasible[: n - len(rows)]
     last = int(rank.max(initial=-1)) + 1
     return (
@@ -82,23 +95,11 @@ def survive(
     )
 
 
-def _fronts(
-    costs: Costs, weights: NDArray[np.float64], n: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return rows, ranks and crowding of at most n of the rows, front by front."""
-    ranks, ranges = nondominated_ranks(costs), np.ptp(costs, axis=0)
-    rows, crowding = [], []
-    missing = min(n, len(costs))
-    number = 0
-    while missing > 0:
-        front = np.flatnonzero(ranks == number)
-        distance = weighted_crowding(costs[front], weights, ranges)
-        if len(front) > missing:
-            order = np.lexsort((rng.random(len(front)), -distance))[:missing]
-            front, distance = front[order], distance[order]
-        rows.append(front)
-        crowding.append(distance)
-        missing -= len(front)
-        number += 1
-    kept = np.concatenate(rows) if rows else np.empty(0, np.int64)
-    return kept, ranks[kept], np.concatenate(crowding) if crowding else np.empty(0)
+class _Unconstrained:
+    """All that pymoo's survival asks of a problem: feasibility is settled before it is called."""
+
+    def has_constraints(self) -> bool:
+        return False
+
+
+_UNCONSTRAINED = _Unconstrained()

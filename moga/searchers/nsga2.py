@@ -12,7 +12,7 @@ from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.crowding import survive
 from moga.searchers.mutation import HierarchicalMutation, Rates
 from moga.searchers.preselection import Preselection
-from moga.spaces.base import crossover, sample_uniform
+from moga.spaces.base import sample_uniform
 
 __all__ = ["NSGA2"]
 
@@ -100,22 +100,27 @@ class NSGA2(BaseSearcher):
 
     def _bred(self, parents: "_Members", n: int, attempt: int) -> Genomes:
         """Return n children of parents that won a tournament; mutated more after vain attempts."""
-        first, second = (parents.genomes[self._winners(parents, n)] for _ in range(2))
-        crossed = crossover(first, second, self.rng)
-        cross = self.rng.random((n, 1)) < self.crossover
-        children = np.where(cross, crossed, first)
+        children = self._crossed(parents, n)
         return self.mutation.mutate(children, self.rng, times=1 + attempt // 2)
 
-    def _winners(self, members: "_Members", n: int) -> NDArray[np.int64]:
-        """Return winners of n pairs: lower rank, then larger crowding, then chance.
+    def _crossed(self, parents: "_Members", n: int) -> Genomes:
+        """Return n children of parents that won a tournament, crossed at a single point."""
+        from pymoo.core.population import Population
+        from pymoo.operators.crossover.pntx import PointCrossover
+        from pymoo.operators.selection.tournament import TournamentSelection
 
-        Infeasible members have ranks behind all feasible ones, in order of their violation.
-        """
-        pairs = self.rng.integers(len(members), size=(2, n))
-        rank, crowding = members.rank[pairs], members.crowding[pairs]
-        # a pair is drawn in random order, so that the first of two equals is a choice by chance
-        worse = (rank[0] > rank[1]) | ((rank[0] == rank[1]) & (crowding[0] < crowding[1]))
-        return np.asarray(np.where(worse, pairs[1], pairs[0]), dtype=np.int64)
+        matings = TournamentSelection(func_comp=_winners).do(
+            None, parents, -(-n // 2), 2, to_pop=False, random_state=self.rng
+        )
+        shape = _Shape(len(self.sizes))
+        pool = Population.new(X=parents.genomes)
+        children = PointCrossover(n_points=1, prob=self.crossover).do(
+            shape, pool, matings, random_state=self.rng
+        )
+        genomes: Genomes = children.get("X").astype(np.int64)
+        # pymoo lists the first child of every mating, then the second: keep both of the last one
+        order = np.arange(len(genomes)).reshape(2, -1).T.ravel()
+        return genomes[order][:n]
 
     def _tell(self, observations: Observations) -> None:
         self.preselection.learn(observations)
@@ -212,3 +217,27 @@ class _Members:
 
     def state_dict(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+class _Shape:
+    """All that pymoo's crossover asks of a problem."""
+
+    def __init__(self, n_var: int) -> None:
+        self.n_var = n_var
+
+
+def _winners(
+    members: _Members, pairs: NDArray[np.int64], random_state: np.random.Generator, **_: Any
+) -> NDArray[np.int64]:
+    """Return the winner of each pair, shape (n, 1): lower rank, then larger crowding, then chance.
+
+    Infeasible members have ranks behind all feasible ones, in order of their violation.
+    """
+    a, b = pairs.T
+    rank, crowding = members.rank, members.crowding
+    chance = random_state.random(len(pairs)) < 0.5
+    tied = rank[a] == rank[b]
+    lonelier = (crowding[a] > crowding[b]) | ((crowding[a] == crowding[b]) & chance)
+    first = (rank[a] < rank[b]) | (tied & lonelier)
+    winners: NDArray[np.int64] = np.where(first, a, b)
+    return winners[:, None]

@@ -519,7 +519,10 @@ def sample_sobol(sizes: NDArray[np.int64], n: int, rng: np.random.Generator) -> 
     """
     from scipy.stats import qmc
 
-    sobol = qmc.Sobol(len(sizes), scramble=True, rng=rng)
+    # A generator of its own: scipy spawns from what it gets, and how often that was done is not in
+    # a generator's state, so that a searcher continued from its state would draw another sequence.
+    own = np.random.default_rng(int(rng.integers(2**63)))
+    sobol = qmc.Sobol(len(sizes), scramble=True, rng=own)
     genomes = np.empty((n, len(sizes)), dtype=np.int64)
     chunk = min(_CHUNK, 1 << max(n - 1, 0).bit_length())
     for start in range(0, n, chunk):  # one piece of the sequence at a time: 4 times as fast

@@ -140,7 +140,9 @@ def test_a_dynamic_folded_batch_computes_what_torch_does(
     assert folded.inputs == (None, 3, 16, 16)
     images = torch.randn(n, 3, 16, 16, generator=torch.Generator().manual_seed(n))
     with torch.inference_mode():
-        torch.testing.assert_close(outputs(folded.path, images), module(images), rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            outputs(folded.path, images), module(images), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_norms_are_folded_on_request_only(fixed: Exported, folded: Exported) -> None:
