@@ -9,6 +9,7 @@ little data in little time, where 12 separate blocks a layer see too few images 
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
@@ -195,14 +196,16 @@ def _norms(module: nn.Module) -> list[BatchNormAct2d]:
     return [part for part in module.modules() if isinstance(part, BatchNormAct2d)]
 
 
-class _Layer(nn.Module):
+class _Layer(nn.Module, ABC):
     """One slot: `forward(x, choice)`; its norms; its weights as its blocks' modules name them."""
 
+    @abstractmethod
     def norms(self, choice: int) -> list[BatchNormAct2d]:
-        raise NotImplementedError
+        """Return the norms that a choice runs through, in order."""
 
+    @abstractmethod
     def weights(self, choice: int) -> list[dict[str, Tensor]]:
-        raise NotImplementedError
+        """Return a choice's weights, a mapping a block, under its module's names."""
 
 
 class _Fixed(_Layer):

@@ -95,7 +95,9 @@ def operators(file: Path) -> collections.Counter[str]:
 
 @pytest.fixture(scope="module")
 def module() -> nn.Module:
-    return stir(build_network(NETWORK))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # or else the size of the outputs, and of rounding, is left to chance
+        return stir(build_network(NETWORK))
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +142,7 @@ def test_a_dynamic_folded_batch_computes_what_torch_does(
     assert folded.inputs == (None, 3, 16, 16)
     images = torch.randn(n, 3, 16, 16, generator=torch.Generator().manual_seed(n))
     with torch.inference_mode():
-        torch.testing.assert_close(
-            outputs(folded.path, images), module(images), rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(outputs(folded.path, images), module(images), rtol=0, atol=1e-4)
 
 
 def test_norms_are_folded_on_request_only(fixed: Exported, folded: Exported) -> None:
