@@ -19,10 +19,10 @@ from moga.spaces.base import sample_uniform
 __all__ = ["Portfolio"]
 
 _DEFAULT: Final = (
-    *("nsga2(population=20, mode=steady)", "local"),
-    "evolution(population=20, sample=5)",
+    *("auto", "nsga2(population=20, mode=steady)"),
+    *("local", "evolution(population=20, sample=5)"),
 )
-_FLOOR: Final = 0.1
+_FLOOR: Final = 0.05
 """Of the asks, the share that is spread over all members, so that none is lost for ever."""
 
 
@@ -35,10 +35,11 @@ class Portfolio(BaseSearcher):
     A bandit with a sliding window (Garivier and Moulines 2011): a member's gain is the mean, over
     its last `window` results, of the hypervolume that each added, as a share of what all members'
     results in the windows added. Members are asked in turn until each has `window` / 4 results;
-    then nine asks in ten go to the member with the largest gain, and one to a member at random. The
-    box in which hypervolume is measured spans what was seen so far and a tenth beyond. All of this
-    but the window is ours. Members share first populations: see
-    `moga.searchers.base.take_first`.
+    then nineteen asks in twenty go to the member with the largest gain, and one to a member at
+    random. The box in which hypervolume is measured spans what was seen so far and a tenth beyond.
+    All of this but the window is ours. Members share first populations: see
+    `moga.searchers.base.take_first`. By default `auto` is one of them, so that a portfolio costs
+    little beside the best single searcher where few evaluations can be had.
 
     With ``remote=True`` each member is a Ray actor with a CPU of its own and thinks ahead: its next
     genomes are asked for while others are evaluated, and whoever is not ready is passed over. So
@@ -66,7 +67,7 @@ class Portfolio(BaseSearcher):
         rng: np.random.Generator,
         *,
         searchers: Sequence[Any] = _DEFAULT,
-        window: int = 40,
+        window: int = 16,
         remote: bool = False,
     ) -> None:
         if isinstance(searchers, str) or not len(searchers):
