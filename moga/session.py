@@ -160,9 +160,9 @@ class Session:
                 self._reason = "exhausted"
                 return False
             genomes = recorded.genomes
+        if not len(genomes) and (recorded is None or self.outstanding):
+            return False  # as it was when the journal was written: it waits for results
         if recorded is None:
-            if not len(genomes):
-                return False
             self._remove_derived()
             self.ledger.record_asked(genomes, n)
         else:

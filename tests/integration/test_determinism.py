@@ -71,3 +71,35 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     assert (whole / "front.csv").read_text() == (killed / "front.csv").read_text()
     lines = (killed / "journal.jsonl").read_text().count('"kind":"asked"')
     assert lines == EVALUATIONS // 4
+
+
+@pytest.mark.parametrize(
+    "searcher",
+    [
+        *("auto", "bayes", "controller", "evolution(population=12, sample=4)", "llr", "local"),
+        *("nsga2(mode=steady, population=12)", "portfolio", "random"),
+        "pymoo(algorithm=NSGA3, population=12)",
+        pytest.param("lamcts", marks=pytest.mark.slow),
+    ],
+)
+def test_every_searcher_goes_on_where_its_run_was_left(tmp_path: Path, searcher: str) -> None:
+    def search(storage: str) -> Search:
+        return Search(
+            "nasbench201",
+            "pixel3",
+            ["accuracy", "latency"],
+            searcher=searcher,
+            evaluations=60,
+            executor="local",
+            family=None,
+            storage=tmp_path / storage,
+        )
+
+    whole = search("whole").run()
+    left = search("left")
+    with left.session():
+        for _ in range(8):
+            left.step()
+    again = search("left").run()
+    assert again.evaluations["genome"].tolist() == whole.evaluations["genome"].tolist()
+    assert (again.run_dir / "front.csv").read_text() == (whole.run_dir / "front.csv").read_text()
