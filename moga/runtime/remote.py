@@ -1,4 +1,4 @@
-"""A searcher as a Ray actor that is itself a searcher: it thinks elsewhere, on a CPU of its own."""
+"""A searcher as a Ray actor that is itself a searcher: it thinks elsewhere, in its own process."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ __all__ = ["Pending", "RemoteSearcher", "remote"]
 def remote(
     factory: Callable[..., Searcher],
     *args: Any,
-    cpus: float = 1.0,
+    cpus: float = 0.0,
     gpus: float = 0.0,
     **kwargs: Any,
 ) -> "RemoteSearcher":
@@ -24,7 +24,8 @@ def remote(
     Args:
         factory: a searcher's class, or anything that returns a searcher.
         *args: passed to it; they must be picklable, the random generator too.
-        cpus: CPUs that the actor reserves.
+        cpus: CPUs that the actor reserves. By default none, for the evaluators reserve all that a
+            machine has: a searcher that waited for one of theirs would wait for ever.
         gpus: GPUs that the actor reserves.
         **kwargs: passed to it.
 

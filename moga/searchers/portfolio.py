@@ -41,10 +41,11 @@ class Portfolio(BaseSearcher):
     `moga.searchers.base.take_first`. By default `auto` is one of them, so that a portfolio costs
     little beside the best single searcher where few evaluations can be had.
 
-    With ``remote=True`` each member is a Ray actor with a CPU of its own and thinks ahead: its next
-    genomes are asked for while others are evaluated, and whoever is not ready is passed over. So
-    one that thinks for seconds never holds up the evaluators, and the genomes that are asked depend
-    on the machines' timing: a run continues from its journal, but is not repeated by its seed.
+    With ``remote=True`` each member is a Ray actor, which reserves no CPU, and thinks ahead: its
+    next genomes are asked for while others are evaluated, and whoever is not ready is passed over.
+    So one that thinks for seconds never holds up the evaluators, and the genomes that are asked
+    depend on the machines' timing: a run continues from its journal, but is not repeated by its
+    seed.
 
     Args:
         problem: what is searched.

@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from moga import registry
 from moga.contracts import Observations
 from moga.errors import FormatError, UsageError
+from moga.search import Search
 from moga.searchers import LocalSearch, Portfolio, RandomSearch
 from moga.testing.searchers import make_problem, true_costs
 
@@ -118,3 +120,19 @@ def test_one_that_thinks_for_seconds_holds_up_nobody() -> None:
     assert again.members[1].ask(2).tolist() == state["members"][1]["ahead"]
     for member in again.members:
         member.searcher.close()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_remote_members_leave_the_processors_to_the_evaluators(tmp_path: Path) -> None:
+    result = Search(
+        "nasbench201",
+        "pixel3",
+        ["accuracy", "latency"],
+        searcher="portfolio(searchers=[random, local, evolution], remote=true)",
+        evaluations=40,
+        executor="ray",
+        family=None,
+        storage=tmp_path / "run",
+    ).run()
+    assert len(result.evaluations) == 40
