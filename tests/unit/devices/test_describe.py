@@ -1,8 +1,10 @@
+import inspect
 import subprocess
 import sys
 
 import pytest
 
+from moga.devices import host
 from moga.devices.base import PROVENANCES
 from moga.devices.catalog.rooflines import calibrations, roofline_device
 from moga.devices.describe import describe
@@ -21,6 +23,21 @@ def test_every_name_is_described():
     assert (h100.error_kind, h100.source) == ("priors alone", "not calibrated: priors alone")
     known = [entry for entry in found if entry.name == "pixel3"]
     assert [entry.provenance for entry in known] == ["table", "fitted"]
+
+
+def test_what_was_not_run_on_hardware_says_so():
+    cautions = {entry.name: entry.caution for entry in describe() if entry.caution}
+    assert set(cautions) == {"cuda", "onnxruntime", "tensorrt"}
+    assert "not verified on hardware" in cautions["tensorrt"]
+    assert "not run on hardware" in cautions["cuda"]
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "onnxruntime", "tensorrt"])
+def test_the_usual_precision_and_batch_are_the_devices_own(name):
+    usual = inspect.signature(getattr(host, name)).parameters
+    (entry,) = [entry for entry in describe() if entry.name == name]
+    assert entry.precision == usual["precision"].default
+    assert entry.batch == usual["batch"].default
 
 
 def test_nothing_heavy_is_loaded():
