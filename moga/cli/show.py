@@ -140,6 +140,9 @@ def _unmeasured(table: "CostTable") -> str:
             f"MAPE {error:.2g} % of the {table.provenance['anchors']} whole networks, each left "
             "out in turn"
         )
+    if table.provenance.get("method") == "roofline":
+        known = "networks left out" if table.provenance["calibrated"] else "priors alone"
+        return f"about {table.provenance['error_percent']:g} % of a network's time ({known})"
     return "not measured (the device is a table itself)"
 
 
