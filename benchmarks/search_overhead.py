@@ -3,11 +3,15 @@
     python benchmarks/search_overhead.py [--quick] [--json]
 
 Ask and tell alone, a population of 70 at a time: NSGA-II at the start and after 100,000
-evaluations, the other searchers beside it, and Optuna's NSGA-II and syne-tune's regularised
-evolution, one trial at a time, as their users must (``pip install 'moga[bench]'``; a peer that is
-absent is skipped, with a line that says so). Then the whole `Search` with its journal, 64 genomes
-a batch and 256 in flight, locally and through Ray, beside raw calls of Ray actors on the same
-machine. `lamcts` is asked for four genomes with 200 points told, on one core.
+evaluations, on two costs of which one falls where the other rises, and on equal costs. On the first
+it holds the whole front (45 points) after 20,000 evaluations; then more and more of its children
+are repeats, and an ask takes 5.3 rounds of breeding where it took 3.6. Equal costs show what
+history alone costs, so the goal of flatness is set there. The other searchers stand beside it, and
+Optuna's NSGA-II and syne-tune's regularised evolution, one trial at a time, as their users must
+(``pip install 'moga[bench]'``; a peer that is absent is skipped, with a line that says so).
+`lamcts` is asked for four genomes with 200 points told, on one core; the first time, it loads
+BoTorch. Then the whole `Search` with its journal, 64 genomes a batch and 256 in flight, locally and
+through Ray, beside raw calls of Ray actors on the same machine.
 
 Times of searchers are CPU seconds of this process, so that other work on the machine does not
 count. The local `Search` is judged by the clock (its CPU time stands beside it), and so are rates
@@ -70,7 +74,14 @@ def null_costs(genomes: np.ndarray) -> np.ndarray:
     return np.stack([-genomes[:, :9].sum(axis=1), genomes[:, 5:].sum(axis=1)], axis=1).astype(float)
 
 
-def ask_and_tell(spec: str, evaluations: int, *, known: bool, parts: int = 1) -> list[float]:
+def equal_costs(genomes: np.ndarray) -> np.ndarray:
+    """Return costs that tell nobody apart, shape (n, 2)."""
+    return np.ones((len(genomes), 2))
+
+
+def ask_and_tell(
+    spec: str, evaluations: int, *, known: bool, parts: int = 1, costs: Any = null_costs
+) -> list[float]:
     """Return CPU ms an evaluation of each of some equal parts of a run."""
     rng = np.random.default_rng(0)
     searcher = registry.create("searcher", spec, problem=null_problem(known=known), rng=rng)
@@ -81,7 +92,7 @@ def ask_and_tell(spec: str, evaluations: int, *, known: bool, parts: int = 1) ->
             began = time.process_time()
             genomes = searcher.ask(POPULATION)
             spent += time.process_time() - began
-            told = Observations.exact(genomes, null_costs(genomes))
+            told = Observations.exact(genomes, costs(genomes))
             began = time.process_time()
             searcher.tell(told)
             spent += time.process_time() - began
@@ -90,8 +101,11 @@ def ask_and_tell(spec: str, evaluations: int, *, known: bool, parts: int = 1) ->
     return found
 
 
-def lamcts_seconds(points: int, asks: int) -> float:
-    """Return the median CPU seconds of an ask of four by `lamcts` that was told so many points."""
+def lamcts_seconds(points: int, asks: int) -> tuple[float, float]:
+    """Return CPU seconds of an ask of four by `lamcts` that was told so many points.
+
+    The first, which loads BoTorch, and the median of those that follow.
+    """
     rng = np.random.default_rng(0)
     searcher = registry.create("searcher", "lamcts", problem=null_problem(known=False), rng=rng)
     told = sample_uniform(np.full(GENES, VALUES), points, np.random.default_rng(1))
@@ -102,7 +116,7 @@ def lamcts_seconds(points: int, asks: int) -> float:
         genomes = searcher.ask(4)
         spent.append(time.process_time() - began)
         searcher.tell(Observations.exact(genomes, null_costs(genomes)))
-    return float(np.median(spent[1:]))  # the first loads BoTorch
+    return spent[0], float(np.median(spent[1:]))
 
 
 def optuna_nsga2(evaluations: int) -> float:
@@ -207,14 +221,19 @@ def main() -> None:
     few = 700 if asked.quick else 5_000
     through = 1_500 if asked.quick else 20_000
     parts = ask_and_tell("nsga2", history, known=False, parts=5)
+    equal = ask_and_tell("nsga2", history, known=False, parts=5, costs=equal_costs)
     figures: dict[str, Any] = {
         "nsga2, ms an evaluation": float(np.mean(parts)),
         "nsga2, first fifth": parts[0],
         f"nsga2, last fifth of {history}": parts[-1],
+        "nsga2, equal costs, first fifth": equal[0],
+        f"nsga2, equal costs, last fifth of {history}": equal[-1],
         "nsga2 with known costs": ask_and_tell("nsga2", few, known=True)[0],
     }
     figures |= {f"{spec}, ms": ask_and_tell(spec, few, known=False)[0] for spec in OTHERS}
-    figures["lamcts, s an ask of four at 200 points"] = lamcts_seconds(200, 3 if asked.quick else 9)
+    first, later = lamcts_seconds(200, 3 if asked.quick else 9)
+    figures["lamcts, s an ask of four at 200 points, the first time"] = first
+    figures["lamcts, s an ask of four at 200 points"] = later
     figures |= peers(few if not asked.quick else 200)
     cpu, clock = whole_search(through, "local")
     figures |= {
@@ -226,7 +245,8 @@ def main() -> None:
     figures["Search, Ray, evaluations a second"] = through / whole_search(through, "ray")[1]
     goals = [
         Goal("nsga2-ms-an-evaluation", figures["nsga2, ms an evaluation"], "<=", 0.1),
-        Goal("nsga2-last-over-first-fifth", parts[-1] / parts[0], "<=", 1.25),
+        Goal("nsga2-ms-an-evaluation-of-the-last-fifth", parts[-1], "<=", 0.1),
+        Goal("nsga2-equal-costs-last-over-first-fifth", equal[-1] / equal[0], "<=", 1.25),
         Goal(
             "search-local-ms-an-evaluation",
             figures["Search, local, ms an evaluation by the clock"],
@@ -239,12 +259,7 @@ def main() -> None:
             ">=",
             1500,
         ),
-        Goal(
-            "lamcts-seconds-an-ask-of-four",
-            figures["lamcts, s an ask of four at 200 points"],
-            "<=",
-            1.0,
-        ),
+        Goal("lamcts-seconds-an-ask-of-four", later, "<=", 1.0),
     ]
     finish(figures, goals, asked)
 

@@ -189,7 +189,7 @@ class Objective:
 _NUMBER: Final = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _OBJECTIVE: Final = re.compile(
     rf"(?P<metric>[a-z_]+)(?:@(?P<device>[\w.+\-()=,]+?))?(?::(?P<direction>\w+))?"
-    rf"(?:\*(?P<weight>{_NUMBER}))?(?P<limits>(?:(?:<=|>=)-?{_NUMBER})*)"
+    rf"(?:\*(?P<weight>-?{_NUMBER}))?(?P<limits>(?:(?:<=|>=)-?{_NUMBER})*)"
 )
 _CONSTRAINT: Final = re.compile(
     rf"(?:(?P<lower>{_NUMBER})(?P<lower_op><=|<))?(?P<metric>[a-z_]+)(?:@(?P<device>[\w.+\-()=,]+?))?"

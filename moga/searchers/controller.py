@@ -72,9 +72,10 @@ class Controller(BaseSearcher):
         -> reward ACC x (LAT/T)^w -> step up the policy gradient
 
     The policy is an LSTM with an embedding and a softmax for each value of each gene. MnasNet
-    trains it by PPO (Schulman et al. 2017; `algorithm="ppo"`), EfficientNet-X by policy gradient
-    ("reinforce", Williams 1992); both here with a moving average as baseline and a bonus for
-    entropy. A latency that is known beforehand takes no evaluation: `Problem.known` gives it.
+    trains it by PPO (Schulman et al. 2017; `algorithm="ppo"`); "reinforce" is plain policy gradient
+    (Williams 1992), for we could not read how EfficientNet-X trains its own. Ours, for both: a
+    moving average as baseline, and a bonus for entropy. A latency that is known beforehand takes no
+    evaluation: `Problem.known` gives it.
 
     Several targets are ours (the papers run once for each): one policy, whose first input says for
     which target it writes, and a baseline for each. Without targets, five that evenly spaced shares

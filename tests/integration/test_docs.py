@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,20 @@ def test_programs_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.M
     namespace: dict[str, object] = {"__name__": page.stem}
     for number, text in enumerate(programs(page)):
         exec(compile(text, f"{page.name}, program {number + 1}", "exec"), namespace)
+
+
+def test_the_searcher_of_the_page_passes_the_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": "searchers"}
+    for text in programs(DOCS / "searchers.md"):
+        exec(text, namespace)
+    suite = namespace["TestClimber"]()
+    tests = [name for name in dir(suite) if name.startswith("test_")]
+    assert len(tests) == 14
+    for name in tests:
+        getattr(suite, name)()
 
 
 @pytest.mark.parametrize("name", sorted(QUOTES))

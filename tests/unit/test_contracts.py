@@ -67,6 +67,7 @@ def test_the_text_of_an_objective_keeps_every_digit() -> None:
         ("latency<12", "cannot read objective 'latency<12'"),
         ("latency<=1<=2", "objective 'latency<=1<=2' gives the same limit twice"),
         ("latency:up", "objective 'latency:up': direction 'up' is neither min nor max"),
+        ("latency*-.4", "weight of latency is -0.4; give 0 or more"),
         ("latency<=1>=2", "limits of latency: nothing lies between 2.0 and 1.0"),
     ],
 )
