@@ -42,6 +42,7 @@ from moga.network import Block, Network
 from moga.networks.count import count_params
 from moga.spaces.base import Space, sample_uniform
 from moga.spaces.cost import CostTable, slot_blocks
+from moga.spaces.entries import SlotBlocks, find_blocks
 
 __all__ = [
     "PROTOCOL",
@@ -80,18 +81,18 @@ def block_uses(space: Space) -> dict[Block, float]:
     The average is over 4,096 uniform genomes, always the same; blocks that none of them has come
     with 0. The order is that of the slots.
     """
+    return _uses(space, *find_blocks(space.slots))
+
+
+def _uses(space: Space, blocks: Sequence[Block], found: Sequence[SlotBlocks]) -> dict[Block, float]:
     genomes = sample_uniform(space.sizes, _USES_SAMPLE, np.random.default_rng(0))
-    uses: dict[Block, float] = {}
-    for slot in space.slots:
+    uses = np.zeros(len(blocks))
+    for slot, where in zip(space.slots, found, strict=True):
         share = np.ones(1)
         if slot.shape:
-            counts = np.bincount(slot.flat_index(genomes), minlength=math.prod(slot.shape))
-            share = counts / len(genomes)
-        share = share.reshape(slot.shape)
-        for index, blocks in slot_blocks(slot):
-            for block, times in blocks:
-                uses[block] = uses.get(block, 0.0) + times * float(share[index])
-    return uses
+            share = np.bincount(slot.flat_index(genomes), minlength=where.size) / len(genomes)
+        uses += np.bincount(where.block, where.times * share[where.entry], len(blocks))
+    return dict(zip(blocks, uses.tolist(), strict=True))
 
 
 def unique_blocks(space: Space) -> list[Block]:
@@ -132,29 +133,11 @@ def sum_blocks(
     Returns:
         Milliseconds and standard errors, one array a slot; nan where no network has the entry.
     """
-    pairs = {block: (value.ms, value.spread or 0.0) for block, value in values.items()}
-    arrays, spreads, _ = _sum_entries(space, pairs, frozenset())
-    return arrays, spreads
-
-
-def _sum_entries(
-    space: Space, values: Mapping[Block, tuple[float, float]], measured: frozenset[Block]
-) -> tuple[
-    tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...], tuple[NDArray[np.bool_], ...]
-]:
-    """Sum times and errors over entries; also mark the entries that hold a block not measured."""
-    arrays, spreads, marks = [], [], []
-    for slot in space.slots:
-        array, spread = np.full(slot.shape, np.nan), np.full(slot.shape, np.nan)
-        mark = np.zeros(slot.shape, dtype=np.bool_)
-        for index, blocks in slot_blocks(slot):
-            array[index] = math.fsum(times * values[block][0] for block, times in blocks)
-            spread[index] = math.hypot(*(times * values[block][1] for block, times in blocks))
-            mark[index] = any(block not in measured for block, _ in blocks)
-        arrays.append(array)
-        spreads.append(spread)
-        marks.append(mark)
-    return tuple(arrays), tuple(spreads), tuple(marks)
+    blocks, found = find_blocks(space.slots)
+    known = [values[block] for block in blocks]
+    ms = np.array([value.ms for value in known])
+    errors = np.array([value.spread or 0.0 for value in known])
+    return tuple(one.add(ms) for one in found), tuple(one.add_squares(errors) for one in found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,7 +343,8 @@ def profile_space(
     job = _Job(space, engine, store, sampling, rng or np.random.default_rng(), progress)
     if missing == "measure":
         unique_blocks(space)
-    uses = block_uses(space)
+    blocks, found = find_blocks(space.slots)
+    uses = _uses(space, blocks, found)
     anchors = anchor_networks(space, sampling.anchors)
     known: dict[Subject, Latency] = {}
     if not refresh:
@@ -372,7 +356,8 @@ def profile_space(
     values = {**known, **fresh}
     measured = {block: values[block] for block in uses if block in values}
     whole = len(measured) == len(uses) and all(anchor in values for anchor in anchors)
-    table = _table(space, uses, measured, _beyond_blocks(anchors, values) if whole else None)
+    beyond = _beyond_blocks(anchors, values) if whole else None
+    table = _table(space, blocks, found, measured, beyond)
     provenance = {
         "device": device,
         "unit": f"ms a batch of {engine.batch}",
@@ -432,24 +417,27 @@ def _beyond_blocks(
 
 def _table(
     space: Space,
-    blocks: Iterable[Block],
+    blocks: Sequence[Block],
+    found: Sequence[SlotBlocks],
     measured: Mapping[Block, Latency],
     beyond: NDArray[np.float64] | None,
 ) -> CostTable:
     """Return the table of the blocks' times, predicting those that are not measured."""
-    listed = list(blocks)
-    values = {block: (value.ms, value.spread or 0.0) for block, value in measured.items()}
-    provenance: dict[str, Any] = {"method": "measured", "blocks": len(listed)}
-    if rest := [block for block in listed if block not in measured]:
+    provenance: dict[str, Any] = {"method": "measured", "blocks": len(blocks)}
+    predicted = np.array([block not in measured for block in blocks])
+    ms, errors = np.empty(len(blocks)), np.empty(len(blocks))
+    known = [measured[block] for block in blocks if block in measured]
+    ms[~predicted] = [value.ms for value in known]
+    errors[~predicted] = [value.spread or 0.0 for value in known]
+    if predicted.any():
         model = BlockRegression.fit(measured)
-        for block, ms in zip(rest, model(rest).tolist(), strict=True):
-            values[block] = (ms, ms * model.error)
+        ms[predicted] = model([block for block in blocks if block not in measured])
+        errors[predicted] = ms[predicted] * model.error
         provenance |= {
             "method": "measured in part, the rest predicted by regression on work and traffic",
-            "blocks_predicted": len(rest),
+            "blocks_predicted": int(predicted.sum()),
             "prediction_error": model.error,
         }
-    arrays, spread, marks = _sum_entries(space, values, frozenset(measured))
     if beyond is not None:
         provenance["constant_ms"] = float(beyond.mean())
         provenance["constant_spread_ms"] = (
@@ -459,14 +447,14 @@ def _table(
         "latency",
         "ms",
         space,
-        arrays,
-        spread,
+        tuple(slot.add(ms) for slot in found),
+        tuple(slot.add_squares(errors) for slot in found),
         constant=0.0 if beyond is None else float(beyond.mean()),
         provenance=provenance,
-        predicted=marks if rest else (),
+        predicted=tuple(slot.any(predicted) for slot in found) if predicted.any() else (),
     )
     sample = sample_uniform(space.sizes, _GRID_SAMPLE, np.random.default_rng(0))
-    if rest:
+    if predicted.any():
         provenance["predicted_share"] = float((table.predicted_slots(sample) > 0).mean())
     return dataclasses.replace(
         table, grid=noise_grid(float(np.median(table.standard_error(sample))))
