@@ -59,6 +59,17 @@ class Tables:
             if table.uncertain
         }
 
+    def predicted(self, genomes: Genomes) -> dict[str, NDArray[np.int64]]:
+        """Return name -> in how many slots each value rests on a prediction, shape (n,).
+
+        Only tables that were not measured in full are there.
+        """
+        return {
+            name: table.predicted_slots(genomes)
+            for name, table in self.tables.items()
+            if table.predicted
+        }
+
     def box(
         self, objectives: Sequence[Objective]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -19,7 +19,7 @@ __all__ = ["Description", "describe"]
 
 _HERE: Final = {
     "cpu": ("torch", "fp32"),
-    "cuda": ("torch", "fp32"),
+    "cuda": ("torch", "fp16"),
     "onnxruntime": ("onnxruntime", "fp32"),
     "tensorrt": ("tensorrt", "fp16"),
 }

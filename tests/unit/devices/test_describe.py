@@ -1,8 +1,10 @@
+import inspect
 import subprocess
 import sys
 
 import pytest
 
+from moga.devices import host
 from moga.devices.base import PROVENANCES
 from moga.devices.catalog.rooflines import calibrations, roofline_device
 from moga.devices.describe import describe
@@ -41,3 +43,13 @@ def test_arguments_choose_precision_batch_and_engine():
     assert create("device", "t4_int8(precision=int8)").name == "t4_int8"
     with pytest.raises(UnknownName, match="unknown device 'v9'"):
         roofline_device("v9")
+
+
+def test_what_is_measured_here_has_the_precision_and_batch_that_its_name_alone_gives():
+    for entry in describe():
+        if entry.provenance == "measured":
+            usual = inspect.signature(getattr(host, entry.name)).parameters
+            assert (entry.precision, entry.batch) == (
+                usual["precision"].default,
+                usual["batch"].default,
+            )

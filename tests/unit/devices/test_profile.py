@@ -292,6 +292,7 @@ def test_table_error_refuses_what_it_cannot_compare(space, rng):
     [
         ("rounds", 1),
         ("seconds", -1.0),
+        ("seconds", math.inf),
         ("most", 29),
         ("warmups", 0),
         ("trim", 0.5),
