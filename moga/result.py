@@ -42,6 +42,7 @@ class Result:
         hypervolume: of the front, between the worst and the best that the tables allow, 0 to 1.
         family: content of ``family.json``; None where no family was selected.
         stopped: why the search ended.
+        measured: content of ``measured.json``; None where no device could measure the front.
     """
 
     run_dir: Path
@@ -52,6 +53,7 @@ class Result:
     hypervolume: float
     family: Mapping[str, Any] | None
     stopped: str
+    measured: Mapping[str, Any] | None = None
 
     @cached_property
     def evaluations(self) -> "pd.DataFrame":
@@ -72,6 +74,20 @@ class Result:
         axes = [column(o.name) for o in self.objectives if o.metric != "accuracy"]
         by = (axes or [column(self.objectives[0].name)])[0]
         return chosen.sort_values([by, "order"], kind="stable").reset_index(drop=True)
+
+    @cached_property
+    def end_to_end(self) -> "pd.DataFrame":
+        """The networks of the front that were timed end to end: predicted and measured, in ms.
+
+        A row a device and network: ``metric``, ``genome``, ``predicted_ms``, ``measured_ms`` and
+        ``measured_ms_se``. Empty where no device could measure.
+        """
+        import pandas as pd
+
+        columns = ["metric", "genome", "predicted_ms", "measured_ms", "measured_ms_se"]
+        entries = (self.measured or {}).get("devices", ())
+        rows = [{"metric": e["metric"], **row} for e in entries for row in e["networks"]]
+        return pd.DataFrame(rows, columns=columns)
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """Return the network of a row of `front` or `evaluations`."""

@@ -31,6 +31,7 @@ from moga.contracts import (
     costs_of,
     violations_of,
 )
+from moga.endtoend import measure_front
 from moga.errors import Exhausted, InvalidGenome, RunMismatch, TooManyFailures
 from moga.files import atomic_path, atomic_write
 from moga.network import Network
@@ -39,7 +40,12 @@ from moga.plan import Plan
 from moga.report.text import column
 from moga.result import Result
 from moga.runtime.ledger import Answer, Ledger, Stop
-from moga.runtime.rundir import read_configuration, write_configuration
+from moga.runtime.rundir import (
+    MEASURED,
+    read_configuration,
+    read_measured,
+    write_configuration,
+)
 from moga.spaces.base import Decoder
 
 __all__ = ["Batch", "Session", "Settings"]
@@ -49,7 +55,7 @@ _PROPOSALS_AN_EVALUATION: Final = 50
 _NOT_OF_THE_FRONT: Final = (
     *("order", "batch", "status", "kind", "reason", "violation", "hypervolume"),
 )
-_DERIVED: Final = ("evaluations.parquet", "front.csv", "family.json", "report.html")
+_DERIVED: Final = ("evaluations.parquet", "front.csv", MEASURED, "family.json", "report.html")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -435,7 +441,7 @@ class Session:
             (self.directory / name).unlink(missing_ok=True)
 
     def finish(self) -> Result:
-        """Record the end; then make what is missing: frames, family, report."""
+        """Record the end; then make what is missing: frames, measured front, family, report."""
         if not self.finished:
             stop = Stop(self._reason, self._evaluations, self.settings.hours)
             self.ledger.record_stop(stop)
@@ -445,10 +451,19 @@ class Session:
         family = self._family()
         if family is not None and "family.json" in missing:
             family(self, self.result())
+        self.measure_front()
         if "report.html" in missing:
             self.progress.phase("report")
             self.result().report()
         return self.result()
+
+    def measure_front(self, first: Sequence[Sequence[int]] = ()) -> dict[str, Any] | None:
+        """Time the front end to end where a device can; see `moga.endtoend.measure_front`."""
+        front = self.result().front
+        genomes = front["genome"].tolist() if len(front) else []
+        return measure_front(
+            self.plan, self.tables, genomes, self.directory, self.progress, first=first
+        )
 
     def _family(self) -> Any:
         spec = self.settings.family
@@ -476,6 +491,7 @@ class Session:
             rows=self.rows,
             hypervolume=self._volume,
             family=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None,
+            measured=read_measured(self.directory),
             stopped=self.ledger.stop.reason if self.ledger.stop else "",
         )
 

@@ -25,7 +25,8 @@ def devices(
 ) -> None:
     """List every device: hardware, engine, precision, batch, how it is known and its error.
 
-    Those known by roofline take arguments, as in "t4(precision=int8, batch=32)".
+    Most take arguments, as in "t4(precision=int8, batch=32)" or "cuda(mode=graph, batch=64)". What
+    was not run on real hardware is marked with "!".
     """
     from moga.devices.describe import describe
 
@@ -46,8 +47,13 @@ def _print(found: Sequence["Description"]) -> None:
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     sys.stdout.write(
         "\nerror: mean absolute error in percent of networks, or timings, that were left out; "
-        "~ where nothing was measured: priors alone.\n"
+        "~ where nothing was measured: priors alone; - where it is not known.\n"
+        'Two more take arguments: "table(path=...)", and "preset(name=...)" for a paper\'s '
+        "protocol.\n"
     )
+    for entry in found:
+        if entry.caution:
+            sys.stdout.write(f"! {entry.name}: {entry.caution}\n")
     for number, source in enumerate(sources, start=1):
         sys.stdout.write(f"[{number}] {source}\n")
 
@@ -66,5 +72,5 @@ def _line(entry: "Description", sources: list[str]) -> tuple[str, ...]:
         entry.provenance or "-",
         guessed + error,
         entry.spaces or "-",
-        f"[{sources.index(entry.source) + 1}]",
+        f"[{sources.index(entry.source) + 1}]" + (" !" if entry.caution else ""),
     )

@@ -46,6 +46,10 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         "front": len(result.front),
         "hypervolume": float(result.hypervolume),
         "family": (result.family or {}).get("members", []),
+        "end_to_end": {
+            entry["device"]: entry["summary"] or entry["failed"]
+            for entry in (result.measured or {}).get("devices", ())
+        },
     }
     if as_json:
         print_json(content)
@@ -92,7 +96,8 @@ def _print_lines(content: Mapping[str, Any]) -> None:
     sys.stdout.write(
         f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
         f"hypervolume {content['hypervolume']:.4f}\n"
-        f"Report:   {content['report']}\n"
+        + "".join(f"Front on {device}: {text}\n" for device, text in content["end_to_end"].items())
+        + f"Report:   {content['report']}\n"
         f"Networks: {directory / 'family'}\n"
         f"Continue a run that was interrupted with: moga resume {directory}\n"
     )

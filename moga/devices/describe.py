@@ -18,12 +18,16 @@ from moga.spaces.nasbench201 import DEVICES
 __all__ = ["Description", "describe"]
 
 _HERE: Final = {
-    "cpu": ("torch", "fp32"),
-    "cuda": ("torch", "fp16"),
-    "onnxruntime": ("onnxruntime", "fp32"),
-    "tensorrt": ("tensorrt", "fp16"),
+    "cpu": ("torch", "fp32", ""),
+    "cuda": ("torch", "fp16", "its code was not run on hardware for this release"),
+    "onnxruntime": ("onnxruntime", "fp32", "only its provider cpu was run for this release"),
+    "tensorrt": (
+        "tensorrt",
+        "fp16",
+        "written against TensorRT's documentation, not verified on hardware",
+    ),
 }
-"""Devices that are measured where moga runs -> engine and usual precision."""
+"""Devices that are measured where moga runs -> engine, usual precision, and what to beware of."""
 _NEEDS_ARGUMENTS: Final = ("table", "preset")
 _HELP_HARDWARE: Final = {
     "1080ti": "NVIDIA GTX 1080 Ti",
@@ -62,6 +66,7 @@ class Description:
         error_percent: expected error of a network's time, in percent; None where it is not known.
         error_kind: of what: "networks left out", "priors alone", "timings left out", or "".
         source: of the measurements.
+        caution: what was not run on real hardware; "" where all was.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Description:
     error_percent: float | None
     error_kind: str
     source: str
+    caution: str = ""
 
 
 def describe() -> list[Description]:
@@ -86,11 +92,13 @@ def describe() -> list[Description]:
 
 
 def _here() -> Iterator[Description]:
-    hardware = {"cpu": f"this host: {cpu_model()}", "cuda": "an NVIDIA GPU of this host"}
-    for name, (engine, precision) in _HERE.items():
+    gpu = "an NVIDIA GPU of this host"
+    hardware = {"cpu": f"this host: {cpu_model()}", "cuda": gpu, "tensorrt": gpu}
+    source = "measured when asked for; moga profile prints the error"
+    for name, (engine, precision, caution) in _HERE.items():
         where = hardware.get(name, "this host")
-        source = "measured when asked for; moga profile prints the error"
-        yield Description(name, where, engine, precision, 1, "measured", "any", None, "", source)
+        kind = (1, "measured", "any", None, "")
+        yield Description(name, where, engine, precision, *kind, source, caution)
 
 
 def _rooflines() -> Iterator[Description]:

@@ -562,10 +562,13 @@ class TableError:
         return 100 * float((self.measured_spread_ms / self.measured_ms).mean())
 
     def __str__(self) -> str:
+        many = "s" if self.networks != 1 else ""
         text = (
-            f"{self.networks} networks end to end: MAPE {self.mape:.1f} %, "
-            f"bias {self.bias:+.1f} %, RMSE {self.rmse_ms:.3g} ms, Spearman {self.spearman:.3f}"
+            f"{self.networks} network{many} end to end: MAPE {self.mape:.1f} %, "
+            f"bias {self.bias:+.1f} %, RMSE {self.rmse_ms:.3g} ms"
         )
+        if not math.isnan(self.spearman):
+            text += f", Spearman {self.spearman:.3f}"
         if self.drift is not None:
             text += (
                 f"; since the table was built, the machine's times changed by "
@@ -601,7 +604,9 @@ def table_error(
         UsageError: a device that cannot measure, another metric, too few networks.
         MeasurementFailed: a network cannot be built or run.
     """
-    genomes = sample_uniform(table.space.sizes, max(networks, 0), rng)
+    if networks < 2:
+        raise UsageError(f"networks is {networks}; give 2 or more")
+    genomes = sample_uniform(table.space.sizes, networks, rng)
     return check_table(table, device, genomes, progress)
 
 
@@ -616,7 +621,7 @@ def check_table(
     Args:
         table: of the metric "latency".
         device: one that measures.
-        genomes: of the networks, at least 2, shape (n, genes).
+        genomes: of the networks, at least 1, shape (n, genes).
         progress: is told how far it is.
 
     Raises:
@@ -631,8 +636,8 @@ def check_table(
     if table.metric != "latency":
         raise UsageError(f"expected a table of latency, got one of {table.metric}")
     networks = len(genomes)
-    if networks < 2:
-        raise UsageError(f"networks is {networks}; give 2 or more")
+    if networks < 1:
+        raise UsageError("there is no network to measure; give one or more genomes")
     space = table.space
     chosen = [space.decode(genome) for genome in genomes]
     drawn = table.provenance.get("sampling", {}).get("anchors", 0)

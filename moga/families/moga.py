@@ -12,10 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from moga.devices.base import Measures
-from moga.devices.profile import check_table
 from moga.errors import UsageError
 from moga.files import atomic_write
 from moga.network import Network
@@ -26,15 +22,13 @@ __all__ = ["MoGA"]
 
 _FORMAT: Final = "moga-family"
 _VERSION: Final = 1
-_MEASURED: Final = 12
-"""Networks of the front that are measured together, the members among them."""
 
 
 class MoGA:
     """Selects `k` networks of a front and writes ``family.json`` and the folder ``family/``.
 
-    Where the device can run networks, all members are measured end to end, in one go. Where the
-    evaluator has weights, each member's are written beside its JSON.
+    Where the device can run networks, the members are measured end to end with the rest of the
+    front. Where the evaluator has weights, each member's are written beside its JSON.
 
     Args:
         k: how many networks, at most 26.
@@ -60,31 +54,24 @@ class MoGA:
             members.append({**_figures(row), "name": letter, "network": f"family/{letter}.json"})
             members[-1]["weights"] = _weights(session, network, folder, letter)
         how = {"selection": f"{self.k} networks at equal arc length along accuracy and latency"}
-        how |= self._measure(session, result, members)
+        how |= self._measure(session, members)
         self._test(session, networks, members)
         content = {"format": _FORMAT, "version": _VERSION, "recipe": "moga", "how": how}
         text = json.dumps({**content, "members": members}, indent=1, allow_nan=False)
         atomic_write(session.directory / "family.json", text + "\n")
 
-    def _measure(
-        self, session: Session, result: Result, members: list[dict[str, Any]]
-    ) -> dict[str, str]:
-        """Measure members among other networks of the front; return how far the table is off.
-
-        Few networks alone would run with warmer caches than a table's blocks did.
-        """
+    def _measure(self, session: Session, members: list[dict[str, Any]]) -> dict[str, str]:
+        """Take what the members took when the front was measured; return how far tables are off."""
         found = {}
-        for device in session.plan.devices:
-            if not isinstance(device, Measures):
-                continue
-            at = f"@{device.name}" if len(session.plan.devices) > 1 else ""
-            genomes = _with_others([member["genome"] for member in members], result)
-            table = session.tables.tables[f"latency{at}"]
-            error = check_table(table, device, np.array(genomes), session.progress)
-            for row, member in enumerate(members):
-                member[f"measured_ms{at}"] = float(error.measured_ms[row])
-                member[f"measured_ms_se{at}"] = float(error.measured_spread_ms[row])
-            found[f"table against {len(genomes)} networks of the front{at}"] = str(error)
+        content = session.measure_front([member["genome"] for member in members])
+        for entry in (content or {}).get("devices", ()):
+            at = entry["metric"].removeprefix("latency")
+            measured = {tuple(row["genome"]): row for row in entry["networks"]}
+            for member in members:
+                row = measured.get(tuple(member["genome"]), {})
+                for key in ("measured_ms", "measured_ms_se"):
+                    member[f"{key}{at}"] = row.get(key)
+            found[f"table against the front{at}"] = entry["summary"] or entry["failed"]
         return found
 
     def _test(
@@ -95,14 +82,6 @@ class MoGA:
             found = session.evaluator.test_accuracy(networks)
             for member, accuracy in zip(members, found, strict=True):
                 member["test_accuracy"] = float(accuracy)
-
-
-def _with_others(genomes: list[list[int]], result: Result) -> list[list[int]]:
-    """Return the genomes followed by others, evenly along the front, up to `_MEASURED`."""
-    others = [genome for genome in result.front["genome"].tolist() if genome not in genomes]
-    wanted = min(len(others), max(0, _MEASURED - len(genomes)))
-    rows = np.linspace(0, len(others) - 1, wanted).round().astype(int)
-    return genomes + [others[row] for row in rows]
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Any]:

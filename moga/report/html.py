@@ -48,7 +48,7 @@ def render(run: Run) -> str:
     """Return the page of a run as HTML."""
     from plotly.offline import get_plotlyjs
 
-    sections = (_front, _hypervolume, _family, _how, _failures, _setup)
+    sections = (_front, _end_to_end, _hypervolume, _family, _how, _failures, _setup)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -174,6 +174,52 @@ def _front_caption(run: Run) -> str:
     if len(run.measured) - len(run.front) > DRAWN:
         text += f" Behind the front, {DRAWN:,} evaluations are drawn, evenly spaced in their order."
     return text
+
+
+def _end_to_end(run: Run) -> str:
+    title = "Predicted against measured"
+    parts = [_device_end_to_end(run, entry) for entry in run.end_to_end]
+    if not parts:
+        note = (
+            f"The front was not measured end to end: {', '.join(run.devices)} cannot be measured "
+            "here. Its latencies are predictions."
+        )
+        parts = [_absent(note)]
+    return _section("measured", title, *parts)
+
+
+def _device_end_to_end(run: Run, entry: Mapping[str, Any]) -> str:
+    device = str(entry["device"])
+    if not entry["networks"]:
+        return _absent(f"The front could not be measured on {device}: {entry['failed']}")
+    names = {tuple(m.values.get("genome") or ()): m.name for m in run.members}
+    rows = "".join(
+        _end_to_end_row(names.get(tuple(row["genome"]), ""), row)
+        for row in sorted(entry["networks"], key=lambda row: float(row["predicted_ms"]))
+    )
+    caption = (
+        f"Latency on {device} of {len(entry['networks'])} networks of the front, end to end, "
+        f"against the prediction that the search went by. {entry['summary']}."
+    )
+    heads = ("network", "predicted", "measured", "prediction against measurement")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return (
+        f'<div class="scroll"><table>\n<caption>{_text(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody>\n</table></div>"
+    )
+
+
+def _end_to_end_row(name: str, row: Mapping[str, Any]) -> str:
+    before, after = float(row["predicted_ms"]), float(row["measured_ms"])
+    cells = (
+        value_text("latency_ms", before),
+        value_text("measured_ms", after, row.get("measured_ms_se")),
+        f"{100 * (before / after - 1):+.1f} %" if after else ABSENT,
+    )
+    genome = f"<code>{_text(' '.join(map(str, row['genome'])))}</code>"
+    title = f"{_text(name)} {genome}" if name else genome
+    drawn = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+    return f'<tr><th scope="row">{title}</th>{drawn}</tr>'
 
 
 def _hypervolume(run: Run) -> str:
@@ -432,7 +478,7 @@ def _goal_limit(limit: Mapping[str, Any]) -> str:
 
 def _footer(run: Run) -> str:
     version = _text(run.configuration.get("moga", "?"))
-    files = "run.json, evaluations.parquet, front.csv, family.json"
+    files = "run.json, evaluations.parquet, front.csv, measured.json, family.json"
     return (
         f"<footer><p>Written by moga {version} from the files of <code>{_text(run.directory.name)}"
         f"</code>: {files}. The page needs no network. Networks and weights of the family lie in "

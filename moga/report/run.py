@@ -16,7 +16,7 @@ from moga.contracts import METRICS
 from moga.errors import FormatError
 from moga.network import Network
 from moga.report.text import column
-from moga.runtime.rundir import read_configuration
+from moga.runtime.rundir import read_configuration, read_measured
 
 __all__ = ["Member", "Run", "read_run"]
 
@@ -58,6 +58,8 @@ class Run:
         members: the family, in its order; () where the run has none.
         family: what ``family.json`` holds besides the members; None without the file.
         tables: metric or file name -> header of the cost table: unit, space, provenance.
+        end_to_end: what ``measured.json`` holds a device: the front's latencies, predicted and
+            measured; () without the file.
     """
 
     directory: Path
@@ -66,6 +68,7 @@ class Run:
     members: tuple[Member, ...]
     family: Mapping[str, Any] | None
     tables: Mapping[str, Mapping[str, Any]]
+    end_to_end: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def devices(self) -> list[str]:
@@ -139,6 +142,7 @@ def read_run(directory: str | Path) -> Run:
         members=members,
         family=family,
         tables=_read_tables(directory),
+        end_to_end=tuple((read_measured(directory) or {}).get("devices", ())),
     )
 
 

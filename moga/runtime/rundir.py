@@ -8,10 +8,23 @@ from typing import Any, Final
 from moga.errors import FormatError, RunMismatch
 from moga.files import atomic_write, digest
 
-__all__ = ["SAME", "check_same", "new_run_dir", "read_configuration", "write_configuration"]
+__all__ = [
+    "MEASURED",
+    "SAME",
+    "check_same",
+    "new_run_dir",
+    "read_configuration",
+    "read_measured",
+    "write_configuration",
+    "write_measured",
+]
+
+MEASURED: Final = "measured.json"
+"""The file of the front's latencies, measured end to end."""
 
 _FORMAT: Final = "moga-run"
 _VERSION: Final = 1
+_MEASURED: Final = {"format": "moga-measured-front", "version": 1}
 
 SAME: Final = (
     *("space", "devices", "objectives", "constraints", "searcher", "seed", "data", "evaluator"),
@@ -96,3 +109,32 @@ def _brief(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_brief(item) for item in value) + "]"
     return repr(value)
+
+
+def write_measured(directory: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``measured.json``, whole or not at all, and return all that stands in it."""
+    whole = {**_MEASURED, **content}
+    atomic_write(directory / MEASURED, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    return whole
+
+
+def read_measured(directory: Path) -> dict[str, Any] | None:
+    """Read a run's ``measured.json``; None where there is none.
+
+    Raises:
+        FormatError: a damaged file, or one of another version.
+    """
+    path = directory / MEASURED
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatError(
+            f"{path} is damaged: {error}. Remove it; `moga resume` measures the front again"
+        ) from error
+    if not isinstance(content, dict) or {key: content.get(key) for key in _MEASURED} != _MEASURED:
+        raise FormatError(
+            f"{path}: expected {_MEASURED}; remove it, `moga resume` measures the front again"
+        )
+    return content

@@ -49,6 +49,25 @@ def _check(batch: int, precision: str, workspace_gb: float) -> None:
         require(library, "onnx")
 
 
+def _library() -> Any:
+    """Load TensorRT's Python module.
+
+    Raises:
+        MissingExtra: it is not installed.
+        UsageError: its bindings are there, but not the libraries that they need.
+    """
+    require("tensorrt", "tensorrt")
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        raise UsageError(
+            f"tensorrt is installed, but cannot be loaded: {error}. Its bindings need TensorRT's "
+            "libraries beside them, of the same version: pip install --force-reinstall "
+            "'moga[tensorrt]', or NVIDIA's packages"
+        ) from error
+    return tensorrt
+
+
 class TensorRTEngine:
     """TensorRT by its Python API; torch holds the GPU's memory and times by CUDA events.
 
@@ -62,13 +81,13 @@ class TensorRTEngine:
 
     Raises:
         MissingExtra: tensorrt, onnx, onnxscript or onnxruntime is not installed.
-        UsageError: an argument out of range, a TensorRT before 10, or no CUDA.
+        UsageError: an argument out of range, a TensorRT before 10 or without its libraries, or no
+            CUDA.
     """
 
     def __init__(self, batch: int = 1, precision: str = "fp16", workspace_gb: float = 10.0) -> None:
         _check(batch, precision, workspace_gb)
-        require("tensorrt", "tensorrt")
-        import tensorrt as trt
+        trt = _library()
         import torch
 
         if int(trt.__version__.split(".", maxsplit=1)[0]) < 10:

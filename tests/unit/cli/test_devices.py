@@ -16,6 +16,10 @@ def test_devices_are_listed():
     (h100,) = [line for line in lines if line.startswith("h100 ")]
     assert "~" in h100
     assert "not calibrated: priors alone" in shown.stdout
+    (tensorrt,) = [line for line in lines if line.startswith("tensorrt ")]
+    assert tensorrt.endswith("!")
+    assert "! tensorrt: written against TensorRT's documentation, not verified on" in shown.stdout
+    assert "preset(name=...)" in shown.stdout
 
 
 def test_devices_as_json():

@@ -50,6 +50,7 @@ class FakeSearch:
             front=pd.DataFrame({"accuracy": [61.2]}),
             hypervolume=float("nan"),
             family=self.family,
+            measured={"devices": [{"device": "cpu", "summary": "MAPE 2.0 %", "failed": ""}]},
         )
 
 
@@ -88,6 +89,10 @@ def test_search_has_defaults(fake):
         "time_limit": None,
         "storage": None,
     }
+
+
+def test_what_the_front_took_is_printed(fake):
+    assert "Front on cpu: MAPE 2.0 %" in invoke("search").stdout
 
 
 def test_the_defaults_are_those_of_search(monkeypatch, fake):
@@ -177,6 +182,7 @@ def test_json_is_one_object_on_standard_output(fake, arguments):
         "front": 1,
         "hypervolume": None,
         "family": MEMBERS,
+        "end_to_end": {"cpu": "MAPE 2.0 %"},
     }
     assert "search" in result.stderr
 

@@ -25,6 +25,21 @@ def test_every_name_is_described():
     assert [entry.provenance for entry in known] == ["table", "fitted"]
 
 
+def test_what_was_not_run_on_hardware_says_so():
+    cautions = {entry.name: entry.caution for entry in describe() if entry.caution}
+    assert set(cautions) == {"cuda", "onnxruntime", "tensorrt"}
+    assert "not verified on hardware" in cautions["tensorrt"]
+    assert "not run on hardware" in cautions["cuda"]
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "onnxruntime", "tensorrt"])
+def test_the_usual_precision_and_batch_are_the_devices_own(name):
+    usual = inspect.signature(getattr(host, name)).parameters
+    (entry,) = [entry for entry in describe() if entry.name == name]
+    assert entry.precision == usual["precision"].default
+    assert entry.batch == usual["batch"].default
+
+
 def test_nothing_heavy_is_loaded():
     code = (
         "import sys; from moga.devices.describe import describe; print(len(describe()) > 40,"
@@ -43,13 +58,3 @@ def test_arguments_choose_precision_batch_and_engine():
     assert create("device", "t4_int8(precision=int8)").name == "t4_int8"
     with pytest.raises(UnknownName, match="unknown device 'v9'"):
         roofline_device("v9")
-
-
-def test_what_is_measured_here_has_the_precision_and_batch_that_its_name_alone_gives():
-    for entry in describe():
-        if entry.provenance == "measured":
-            usual = inspect.signature(getattr(host, entry.name)).parameters
-            assert (entry.precision, entry.batch) == (
-                usual["precision"].default,
-                usual["batch"].default,
-            )

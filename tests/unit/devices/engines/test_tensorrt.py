@@ -1,6 +1,7 @@
 import json
 import stat
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,99 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorrt" else 1)
     with pytest.raises(MissingExtra, match=r"pip install 'moga\[tensorrt\]'"):
         TensorRTEngine()
+
+
+def test_bindings_without_libraries_are_no_traceback(tmp_path, monkeypatch):
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot be loaded: libnvinfer.*pip install .*tensorrt"):
+        TensorRTEngine()
+
+
+class FakeLibrary(types.ModuleType):
+    """The part of TensorRT's documented Python API that builds an engine; notes what it is told."""
+
+    def __init__(self, version):
+        super().__init__("tensorrt")
+        self.__version__, self.told, self.fails = version, {}, set()
+        typed = {"STRONGLY_TYPED": 1} if version.startswith("10") else {}
+        self.NetworkDefinitionCreationFlag = types.SimpleNamespace(**typed)
+        self.Builder, self.OnnxParser = self._builder, self._parser
+        self.MemoryPoolType = types.SimpleNamespace(WORKSPACE="workspace")
+
+    def note(self, name, *values):
+        self.told[name] = values
+
+    def _builder(self, logger):
+        profile = types.SimpleNamespace(set_shape=lambda *a: self.note("shape", *a))
+        config = types.SimpleNamespace(
+            set_memory_pool_limit=lambda *a: self.note("memory", *a),
+            add_optimization_profile=lambda p: self.note("profile", p is profile),
+            create_timing_cache=lambda known: known,
+            set_timing_cache=lambda cache, ignore_mismatch: self.note("cache", cache),
+            get_timing_cache=lambda: types.SimpleNamespace(serialize=lambda: b"timings"),
+        )
+        return types.SimpleNamespace(
+            create_network=lambda flags: self.note("flags", flags),
+            create_builder_config=lambda: config,
+            create_optimization_profile=lambda: profile,
+            build_serialized_network=lambda *a: None if "build" in self.fails else b"plan",
+        )
+
+    def _parser(self, network, logger):
+        def parse(content):
+            model = onnx.load_model_from_string(content)
+            onnx.checker.check_model(model)
+            self.note("input", model.graph.input[0])
+            return "parse" not in self.fails
+
+        return types.SimpleNamespace(parse=parse, num_errors=1, get_error=lambda i: "no such layer")
+
+
+@pytest.fixture
+def fake_library(monkeypatch, tmp_path):
+    def install(version, **arguments):
+        library = FakeLibrary(version)
+        monkeypatch.setitem(sys.modules, "tensorrt", library)
+        monkeypatch.setenv("MOGA_CACHE", str(tmp_path))
+        engine = object.__new__(TensorRTEngine)  # its checks need a GPU
+        given = {"batch": 4, "precision": "fp16", "workspace_gb": 10.0, **arguments}
+        settings = {"gpu": "Some GPU", "tensorrt": version}
+        vars(engine).update(given, _logger=None, settings=settings)
+        monkeypatch.setattr(engine, "_load", lambda plan, subject: lambda: plan)
+        return library, engine
+
+    return install
+
+
+@pytest.mark.parametrize(("version", "flags"), [("10.13.0", 1 << 1), ("11.0.0", 0)])
+def test_engines_are_built_as_documented(fake_library, tmp_path, version, flags):
+    library, engine = fake_library(version)
+    assert engine.prepare(BLOCK)() == b"plan"
+    shape = (4, BLOCK.in_channels, BLOCK.height, BLOCK.width)
+    assert library.told["flags"] == (flags,)
+    assert library.told["memory"] == ("workspace", 10 << 30)
+    assert library.told["shape"] == ("images", shape, shape, shape)
+    assert library.told["profile"] == (True,)
+    tensor = library.told["input"][0].type.tensor_type
+    assert tensor.elem_type == onnx.TensorProto.FLOAT16
+    assert tuple(size.dim_value for size in tensor.shape.dim) == shape
+    assert library.told["cache"] == (b"",)
+    engine.prepare(BLOCK)
+    assert library.told["cache"] == (b"timings",)  # of the build before, from the file
+    (file,) = (tmp_path / "tensorrt").iterdir()
+    assert file.name == f"Some_GPU-{version}.timing"
+
+
+@pytest.mark.parametrize(
+    ("failing", "message"),
+    [("parse", r"TensorRT cannot read Block.*no such layer"), ("build", "TensorRT cannot build")],
+)
+def test_what_tensorrt_refuses_is_a_failed_measurement(fake_library, failing, message):
+    library, engine = fake_library("10.13.0", precision="fp32")
+    library.fails.add(failing)
+    with pytest.raises(MeasurementFailed, match=message):
+        engine.prepare(BLOCK)
 
 
 @pytest.mark.tensorrt
