@@ -63,7 +63,7 @@ OURS = {
 PEER_BUDGET = {"Optuna TPE": 200}
 """TPE takes up to 75 ms a trial."""
 
-FEWER_SEEDS = {"lamcts": 5}
+FEWER_SEEDS = {"lamcts": 3}
 """A quarter of a second an ask: the curves of one seed take as long as twenty of NSGA-II's."""
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

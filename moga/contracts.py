@@ -117,7 +117,8 @@ class Objective:
     Args:
         metric: a key of `METRICS`.
         direction: "min" or "max".
-        weight: its share in weighted crowding (MoGA Eq. 5); 0 or more. Only ratios matter.
+        weight: its share in weighted crowding (MoGA Eq. 5); 0 or more. Those of a
+            search sum to 1; where none is given, all are 1, which is the same for each.
         lower: the smallest value allowed.
         upper: the largest value allowed.
         device: which device is meant where a search has several; "" for the only one.

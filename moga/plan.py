@@ -33,6 +33,8 @@ from moga.spaces.cost import CostTable, count_table
 __all__ = ["Plan", "Tables", "space_and_images"]
 
 _COUNTED: Final = ("params", "macs")
+_ROUNDING: Final = 1e-6
+"""By how much weights such as 1/3 may miss their sum."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,17 @@ class Tables:
             name: table.standard_error(genomes)
             for name, table in self.tables.items()
             if table.uncertain
+        }
+
+    def predicted(self, genomes: Genomes) -> dict[str, NDArray[np.int64]]:
+        """Return name -> in how many slots each value rests on a prediction, shape (n,).
+
+        Only tables that were not measured in full are there.
+        """
+        return {
+            name: table.predicted_slots(genomes)
+            for name, table in self.tables.items()
+            if table.predicted
         }
 
     def box(
@@ -404,6 +417,14 @@ def _check_names(goals: tuple[Objective, ...], limits: tuple[Objective, ...]) ->
         raise InvalidObjective(f"each objective may stand once; got {', '.join(names)}")
     if not any(goal.weight > 0 for goal in goals):
         raise InvalidObjective("all weights are 0; give at least one objective a weight above 0")
+    weights = [goal.weight for goal in goals]
+    if set(weights) != {1.0} and abs(sum(weights) - 1) > _ROUNDING:
+        given = " + ".join(f"{weight:g}" for weight in weights)
+        shares = ", ".join(f"{goal.name}*{goal.weight / sum(weights):.3g}" for goal in goals)
+        raise InvalidObjective(
+            f"the weights {given} sum to {sum(weights):g} (an objective without one has 1); give "
+            f"all of them, with the sum 1, or none, for equal ones. These would be {shares}"
+        )
     if twice := [limit.name for limit in limits if limit.name in names]:
         raise InvalidObjective(
             f"{twice[0]} is an objective and a constraint; write the limit into the objective: "

@@ -410,6 +410,7 @@ class Session:
         """Append a row a genome to the table of evaluations."""
         worst, best = self.tables.box(self.plan.objectives)
         self._volume = self.archive.hypervolume(worst.tolist(), best.tolist())
+        predicted = self.tables.predicted(batch.genomes)
         for row, genome in enumerate(batch.genomes):
             outcome = batch.outcomes[row]
             entry: dict[str, Any] = {
@@ -422,9 +423,11 @@ class Session:
             }
             for name in (*self.plan.evaluated, *self.plan.table_names):
                 entry[column(name)] = float(values[name][row])
+                metric, at, device = column(name).partition("@")
                 if name in errors:
-                    metric, at, device = column(name).partition("@")
                     entry[f"{metric}_se{at}{device}"] = float(errors[name][row])
+                if name in predicted and name not in self.plan.evaluated:
+                    entry[f"{metric}_predicted{at}{device}"] = int(predicted[name][row])
             for name in ("params", "macs"):
                 entry[name] = int(entry[name])
             entry["on_front"] = False

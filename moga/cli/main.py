@@ -104,7 +104,7 @@ def main(
     epilog="Examples:\n\n"
     "  moga search\n\n"
     "  moga search --space nasbench201 --device pixel3 --objectives accuracy,latency\n\n"
-    '  moga search --objectives "accuracy*.4,latency*.4<=3" --constraint "macs<=3e8"\n\n'
+    '  moga search --objectives "accuracy*.6,latency*.4<=3" --constraint "macs<=3e8"\n\n'
     "  moga search --data photographs/ --evaluations 2000 --storage runs/mine\n\n"
     "The same command with --storage on an existing run continues it."
 )

@@ -28,7 +28,7 @@ Vovk, Gammerman and Shafer 2005). They are about a new timing, its noise include
 import csv
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -41,8 +41,9 @@ from moga.devices.base import noise_grid
 from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import convolutions, count_params
-from moga.spaces.base import Blocks, Space, sample_uniform
-from moga.spaces.cost import CostTable, slot_blocks
+from moga.spaces.base import Space, sample_uniform
+from moga.spaces.cost import CostTable
+from moga.spaces.entries import find_blocks
 
 __all__ = ["FittedTable", "Times", "fit_table", "read_times"]
 
@@ -232,29 +233,26 @@ class _Features:
         from scipy import sparse
 
         self.slots = [slot for slot in space.slots if slot.shape]
-        entries: list[tuple[int, Blocks]] = []
-        self.starts: list[int] = []
-        start = 0
-        for slot in self.slots:
-            self.starts.append(start)
-            for index, blocks in slot_blocks(slot):
-                entries.append((start + int(np.ravel_multi_index(index, slot.shape)), blocks))
-            start += math.prod(slot.shape)
-        self.entries = start
-        self.known = np.zeros(start, dtype=bool)
-        self.known[[row for row, _ in entries]] = True
-        columns: dict[tuple[str, Any], int] = {}
-        described = _describe(dict.fromkeys(block for _, blocks in entries for block, _ in blocks))
-        triples = [
-            (row, columns.setdefault(name, len(columns)), times * value)
-            for row, blocks in entries
-            for block, times in blocks
-            for name, value in described[block]
-        ]
-        rows, cols, values = zip(*triples, strict=True) if triples else ((), (), ())
-        shape = (start, len(columns))
-        self.matrix = sparse.csr_matrix((values, (rows, cols)), shape=shape, dtype=np.float64)
-        self.levels = [level for level, _ in columns]
+        blocks, found = find_blocks(self.slots)
+        ends = np.cumsum([0, *(slot.size for slot in found)])
+        self.starts: list[int] = ends[:-1].tolist()
+        self.entries = int(ends[-1])
+        self.known = np.ones(self.entries, dtype=bool)
+        for start, slot in zip(self.starts, found, strict=True):
+            self.known[start + slot.absent] = False
+        placed = list(zip(self.starts, found, strict=True))
+        rows = np.concatenate(
+            [[], *(start + slot.entry.astype(np.int64) for start, slot in placed)]
+        )
+        uses = sparse.csr_matrix(
+            (
+                np.concatenate([[], *(slot.times for slot in found)]),
+                (rows, np.concatenate([[], *(slot.block for slot in found)])),
+            ),
+            shape=(self.entries, len(blocks)),
+        )
+        described, self.levels = _describe(blocks)
+        self.matrix = sparse.csr_matrix(uses @ described)
 
     def of(self, genomes: Genomes) -> Any:
         """Return a sparse matrix (n, columns): the sum over each genome's entries."""
@@ -264,27 +262,40 @@ class _Features:
         return total
 
 
-def _describe(blocks: Iterable[Block]) -> dict[Block, list[tuple[tuple[str, Any], float]]]:
-    """Return block -> its columns ((level, key), value), in units of the mean block's work."""
-    listed = list(blocks)
-    works = np.array([_work(block) for block in listed]).reshape(len(listed), -1)
-    mean = np.maximum(works.mean(axis=0), 1e-12) if listed else works
-    macs = works[:, :3].sum(axis=1) / max(float(mean[:3].sum()), 1e-12) if listed else works
-    found = {}
-    for number, (block, work, mac) in enumerate(zip(listed, works / mean, macs, strict=True)):
-        kind, stage = _kind(block), (block.out_channels, block.out_size)
-        moved = float(work[3])
-        columns: list[tuple[tuple[str, Any], float]] = [
-            *(((level, ""), float(value)) for level, value in zip(_WORK, work, strict=True)),
-            (("kind", kind), 1.0),
-            (("kind x moved", kind), moved),
-            (("stage", stage), 1.0),
-            (("block", number), 1.0),
-            (("block x moved", number), moved),
-            (("block x macs", number), float(mac)),
-        ]
-        found[block] = [(name, value) for name, value in columns if value]
-    return found
+def _describe(blocks: Sequence[Block]) -> tuple[Any, list[str]]:
+    """Return a sparse matrix (blocks, columns), and the level of each column.
+
+    Work is in units of the mean block's.
+    """
+    from scipy import sparse
+
+    n = len(blocks)
+    works = np.array([_work(block) for block in blocks], dtype=np.float64).reshape(n, len(_WORK))
+    mean = np.maximum(works.mean(axis=0), 1e-12) if n else np.ones(len(_WORK))
+    moved = works[:, 3] / mean[3]
+    macs = works[:, :3].sum(axis=1) / max(float(mean[:3].sum()), 1e-12)
+    kinds = _one_hot([_kind(block) for block in blocks])
+    columns = {
+        "kind": kinds,
+        "kind x moved": sparse.diags(moved) @ kinds,
+        "stage": _one_hot([(block.out_channels, block.out_size) for block in blocks]),
+        "block": sparse.identity(n),
+        "block x moved": sparse.diags(moved),
+        "block x macs": sparse.diags(macs),
+    }
+    matrix = sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(works / mean), *columns.values()]))
+    levels = [*_WORK, *(name for name, part in columns.items() for _ in range(part.shape[1]))]
+    return matrix, levels
+
+
+def _one_hot(keys: Sequence[Any]) -> Any:
+    """Return a sparse matrix (keys, distinct keys) of ones."""
+    from scipy import sparse
+
+    numbers: dict[Any, int] = {}
+    found = [numbers.setdefault(key, len(numbers)) for key in keys]
+    shape = (len(found), len(numbers))
+    return sparse.csr_matrix((np.ones(len(found)), found, np.arange(len(found) + 1)), shape=shape)
 
 
 _WORK: Final = ("dense", "depthwise", "grouped", "moved", "params", "launches", "blocks")

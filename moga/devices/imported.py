@@ -28,7 +28,8 @@ from moga.errors import FormatError, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import count_macs
 from moga.spaces.base import Space, sample_uniform
-from moga.spaces.cost import CostTable, slot_blocks
+from moga.spaces.cost import CostTable
+from moga.spaces.entries import find_blocks
 
 __all__ = ["MISSING", "import_table", "network_times", "table_of"]
 
@@ -384,13 +385,9 @@ def _assemble(
 
 
 def _marks(space: Space, predicted: frozenset[Block]) -> tuple[NDArray[np.bool_], ...]:
-    marks = []
-    for slot in space.slots:
-        array = np.zeros(slot.shape, dtype=bool)
-        for index, blocks in slot_blocks(slot):
-            array[index] = any(block in predicted for block, _ in blocks)
-        marks.append(array)
-    return tuple(marks)
+    blocks, found = find_blocks(space.slots)
+    marks = np.array([block in predicted for block in blocks])
+    return tuple(slot.any(marks) for slot in found)
 
 
 def _left_out(beyond: NDArray[np.float64], measured: Sequence[float]) -> float | None:

@@ -51,7 +51,7 @@ class Preset:
     @property
     def sampling(self) -> Sampling:
         """How often this preset times: its repetitions, no more and no fewer."""
-        return Sampling(rounds=self.repetitions, seconds=0.0, most=self.repetitions, trim=self.trim)
+        return Sampling(rounds=self.repetitions, most=self.repetitions, trim=self.trim)
 
     def figure(self, latency: Latency) -> float:
         """Return a latency as the paper gives it, in `unit`.
@@ -128,13 +128,19 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
 
 
 def preset(
-    name: str, batch: int | None = None, *, missing: str = "measure", workers: int = 0
+    name: str,
+    batch: int | None = None,
+    *,
+    seconds: float = 600.0,
+    missing: str = "measure",
+    workers: int = 0,
 ) -> HostDevice:
     """Return the device that measures by a paper's protocol.
 
     Args:
         name: a key of `PRESETS`.
         batch: one of the paper's batches; None: its first.
+        seconds: with ``missing=predict``, all that may be spent on timing blocks.
         missing: what becomes of blocks without a time, as of `host.cpu`.
         workers: Ray actors that time blocks; 0: this process.
 
@@ -155,10 +161,11 @@ def preset(
         "device",
         found.engine,
         batch=chosen,
+        seconds=seconds,
         missing=missing,
         workers=workers,
         **found.arguments,
     )
-    device.sampling = found.sampling
+    device.sampling = dataclasses.replace(found.sampling, seconds=device.sampling.seconds)
     device.name = f"preset(name={name}, batch={chosen})"
     return device

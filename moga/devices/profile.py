@@ -5,15 +5,17 @@
 2. The anchors say what a network costs besides its blocks: the table's constant is the mean of what
    they took beyond the sum of theirs. Timed again later, they say whether the machine is as fast.
 3. Where there are more blocks than time (`missing="predict"`), the blocks that most genomes use are
-   timed first, a few at a time, until the time is used up. Each such *chunk* holds the same few
-   *probes* as well, by which its speed is compared with the first chunk's. The rest is predicted by
-   a regression on work and traffic (`moga.devices.predict`), and marked in the table.
+   timed first, in turn with typical ones, a few at a time, until the time is used up. Each such
+   *chunk* holds the same few *probes* as well, by which its speed is compared with the first
+   chunk's. The rest is predicted by a regression on work and traffic (`moga.devices.predict`), and
+   marked in the table.
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
 time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
 """
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from moga.contracts import Genomes, Progress, Silent
 from moga.devices.base import Device, Latency, Measures, noise_grid
 from moga.devices.engines.base import Engine
-from moga.devices.predict import BlockRegression
+from moga.devices.predict import FEWEST, BlockRegression
 from moga.devices.store import ValueStore
 from moga.devices.timing import (
     PROTOCOL,
@@ -39,9 +41,10 @@ from moga.devices.timing import (
 )
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
-from moga.networks.count import count_params
+from moga.networks.count import count_macs, count_params
 from moga.spaces.base import Space, sample_uniform
 from moga.spaces.cost import CostTable, slot_blocks
+from moga.spaces.entries import SlotBlocks, find_blocks
 
 __all__ = [
     "PROTOCOL",
@@ -69,9 +72,12 @@ _MOST_BLOCKS: Final = 5000
 _GRID_SAMPLE: Final = 256
 _USES_SAMPLE: Final = 4096
 _PROBES: Final = 3
+_GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
 _CHUNK: Final = 64
 _CHUNK_BYTES: Final = 1 << 30
+_BUILDING: Final = 3
+"""How many times a block's own time it takes about to build it, and to run it a first time."""
 
 
 def block_uses(space: Space) -> dict[Block, float]:
@@ -80,18 +86,18 @@ def block_uses(space: Space) -> dict[Block, float]:
     The average is over 4,096 uniform genomes, always the same; blocks that none of them has come
     with 0. The order is that of the slots.
     """
+    return _uses(space, *find_blocks(space.slots))
+
+
+def _uses(space: Space, blocks: Sequence[Block], found: Sequence[SlotBlocks]) -> dict[Block, float]:
     genomes = sample_uniform(space.sizes, _USES_SAMPLE, np.random.default_rng(0))
-    uses: dict[Block, float] = {}
-    for slot in space.slots:
+    uses = np.zeros(len(blocks))
+    for slot, where in zip(space.slots, found, strict=True):
         share = np.ones(1)
         if slot.shape:
-            counts = np.bincount(slot.flat_index(genomes), minlength=math.prod(slot.shape))
-            share = counts / len(genomes)
-        share = share.reshape(slot.shape)
-        for index, blocks in slot_blocks(slot):
-            for block, times in blocks:
-                uses[block] = uses.get(block, 0.0) + times * float(share[index])
-    return uses
+            share = np.bincount(slot.flat_index(genomes), minlength=where.size) / len(genomes)
+        uses += np.bincount(where.block, where.times * share[where.entry], len(blocks))
+    return dict(zip(blocks, uses.tolist(), strict=True))
 
 
 def unique_blocks(space: Space) -> list[Block]:
@@ -132,29 +138,11 @@ def sum_blocks(
     Returns:
         Milliseconds and standard errors, one array a slot; nan where no network has the entry.
     """
-    pairs = {block: (value.ms, value.spread or 0.0) for block, value in values.items()}
-    arrays, spreads, _ = _sum_entries(space, pairs, frozenset())
-    return arrays, spreads
-
-
-def _sum_entries(
-    space: Space, values: Mapping[Block, tuple[float, float]], measured: frozenset[Block]
-) -> tuple[
-    tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...], tuple[NDArray[np.bool_], ...]
-]:
-    """Sum times and errors over entries; also mark the entries that hold a block not measured."""
-    arrays, spreads, marks = [], [], []
-    for slot in space.slots:
-        array, spread = np.full(slot.shape, np.nan), np.full(slot.shape, np.nan)
-        mark = np.zeros(slot.shape, dtype=np.bool_)
-        for index, blocks in slot_blocks(slot):
-            array[index] = math.fsum(times * values[block][0] for block, times in blocks)
-            spread[index] = math.hypot(*(times * values[block][1] for block, times in blocks))
-            mark[index] = any(block not in measured for block, _ in blocks)
-        arrays.append(array)
-        spreads.append(spread)
-        marks.append(mark)
-    return tuple(arrays), tuple(spreads), tuple(marks)
+    blocks, found = find_blocks(space.slots)
+    known = [values[block] for block in blocks]
+    ms = np.array([value.ms for value in known])
+    errors = np.array([value.spread or 0.0 for value in known])
+    return tuple(one.add(ms) for one in found), tuple(one.add_squares(errors) for one in found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +247,9 @@ def _time_in_chunks(
     sampling = dataclasses.replace(job.sampling, seconds=0.0)
     progress = job.progress if spread is here else Silent()
     timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, probes, progress)
+    visits = sampling.rounds + sampling.warmups + _BUILDING
     values: dict[Subject, Latency] = {}
+    timed: dict[Block, Latency] = {}
     sent: list[Sequence[Subject]] = []
     first: list[float] = []
     speeds: list[float] = []
@@ -271,7 +261,7 @@ def _time_in_chunks(
     def chunks() -> Iterator[Sequence[Subject]]:
         rest = list(ordered)
         while rest and (not sent or left() > 0):
-            size = _chunk_size(rest, values, left())
+            size = _chunk_size(rest, timed, left(), visits)
             sent.append(rest[:size])
             rest = rest[size:]
             yield sent[-1]
@@ -279,8 +269,8 @@ def _time_in_chunks(
             sent.append(anchors)
             yield anchors
 
-    def record(number: int, timed: Timed) -> None:
-        probed, latencies = timed
+    def record(number: int, result: Timed) -> None:
+        probed, latencies = result
         now = float(np.mean([latency.ms for latency in probed]))
         first.append(now)
         speeds.append(now / max(first[0], 1e-9))
@@ -290,8 +280,10 @@ def _time_in_chunks(
         }
         job.store.write(fresh)
         values.update(fresh)
-        if len(values) <= len(ordered):
-            job.progress.note(f"{len(values)} of {len(ordered)} blocks are timed.")
+        blocks = {block: value for block, value in fresh.items() if isinstance(block, Block)}
+        timed.update(blocks)
+        if blocks:
+            job.progress.note(f"{len(timed)} of {len(ordered)} blocks are timed.")
 
     for _ in spread(timer, chunks(), record):
         pass
@@ -300,14 +292,25 @@ def _time_in_chunks(
     return values, drift, timed_s
 
 
-def _chunk_size(rest: Sequence[Block], values: Mapping[Subject, Latency], left_s: float) -> int:
-    """Return how many blocks to time next: what memory allows, and time as the last ones say."""
-    size = _FIRST_CHUNK
-    if values:
-        a_block = sum(v.ms * (v.count + 10) for v in values.values()) / len(values) / 1e3
-        size = min(_CHUNK, max(1, int(left_s / max(a_block, 1e-6))))
+def _chunk_size(
+    rest: Sequence[Block], values: Mapping[Block, Latency], left_s: float, visits: int
+) -> int:
+    """Return how many blocks to time next: what memory allows, and the seconds that are left.
+
+    How long a block will take, each time of `visits`, is told from those that have been timed.
+    """
+    size = _CHUNK if values else _FIRST_CHUNK
+    if values and math.isfinite(left_s):
+        each = _expected_ms(rest[:size], values) * visits / 1e3
+        size = int(np.searchsorted(np.cumsum(each), left_s, side="right"))
     weights = np.cumsum([4 * count_params(block) for block in rest[:size]])
     return max(1, int(np.searchsorted(weights, _CHUNK_BYTES, side="right")))
+
+
+def _expected_ms(blocks: Sequence[Block], values: Mapping[Block, Latency]) -> NDArray[np.float64]:
+    if sum(value.ms > 0 for value in values.values()) >= FEWEST:
+        return BlockRegression.fit(values)(blocks)
+    return np.full(len(blocks), np.mean([value.ms for value in values.values()]))
 
 
 def _slower(latency: Latency, factor: float) -> Latency:
@@ -360,7 +363,8 @@ def profile_space(
     job = _Job(space, engine, store, sampling, rng or np.random.default_rng(), progress)
     if missing == "measure":
         unique_blocks(space)
-    uses = block_uses(space)
+    blocks, found = find_blocks(space.slots)
+    uses = _uses(space, blocks, found)
     anchors = anchor_networks(space, sampling.anchors)
     known: dict[Subject, Latency] = {}
     if not refresh:
@@ -372,7 +376,8 @@ def profile_space(
     values = {**known, **fresh}
     measured = {block: values[block] for block in uses if block in values}
     whole = len(measured) == len(uses) and all(anchor in values for anchor in anchors)
-    table = _table(space, uses, measured, _beyond_blocks(anchors, values) if whole else None)
+    beyond = _beyond_blocks(anchors, values) if whole else None
+    table = _table(space, blocks, found, measured, beyond)
     provenance = {
         "device": device,
         "unit": f"ms a batch of {engine.batch}",
@@ -416,9 +421,27 @@ def _time_missing(
         return {}, None, 0.0
     if not lacking:
         return _time_at_once(job, [], anchors) if unknown else ({}, None, 0.0)
-    order = sorted(lacking, key=lambda block: -uses[block])
+    order = _order(lacking, uses)
     budget = job.sampling.seconds if missing == "predict" else math.inf
     return _time_in_chunks(job, order, unknown, budget, spread)
+
+
+def _order(blocks: Sequence[Block], uses: Mapping[Block, float]) -> list[Block]:
+    """Return blocks in the order in which they are needed.
+
+    First those that most networks have, as probes; then these in turn with typical ones: a block
+    with as much work as that share of a random network's blocks has less than which the multiples
+    of the golden ratio give. The most used alone are stems and heads, too small and too few kinds
+    to predict the rest from (on GPUNet's space 90 % too low).
+    """
+    most = iter(sorted(blocks, key=lambda block: -uses[block]))
+    by_work = sorted(blocks, key=count_macs)
+    share = np.cumsum([uses[block] + 1e-12 for block in by_work])
+    points = np.arange(len(blocks)) * _GOLDEN % 1 * share[-1]
+    typical = (by_work[i] for i in np.searchsorted(share, points, side="right").tolist())
+    probes = [block for block, _ in zip(most, range(_PROBES), strict=False)]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(most, typical))
+    return list(dict.fromkeys(block for block in (*probes, *turns) if block is not None))
 
 
 def _beyond_blocks(
@@ -432,24 +455,27 @@ def _beyond_blocks(
 
 def _table(
     space: Space,
-    blocks: Iterable[Block],
+    blocks: Sequence[Block],
+    found: Sequence[SlotBlocks],
     measured: Mapping[Block, Latency],
     beyond: NDArray[np.float64] | None,
 ) -> CostTable:
     """Return the table of the blocks' times, predicting those that are not measured."""
-    listed = list(blocks)
-    values = {block: (value.ms, value.spread or 0.0) for block, value in measured.items()}
-    provenance: dict[str, Any] = {"method": "measured", "blocks": len(listed)}
-    if rest := [block for block in listed if block not in measured]:
+    provenance: dict[str, Any] = {"method": "measured", "blocks": len(blocks)}
+    predicted = np.array([block not in measured for block in blocks])
+    ms, errors = np.empty(len(blocks)), np.empty(len(blocks))
+    known = [measured[block] for block in blocks if block in measured]
+    ms[~predicted] = [value.ms for value in known]
+    errors[~predicted] = [value.spread or 0.0 for value in known]
+    if predicted.any():
         model = BlockRegression.fit(measured)
-        for block, ms in zip(rest, model(rest).tolist(), strict=True):
-            values[block] = (ms, ms * model.error)
+        ms[predicted] = model([block for block in blocks if block not in measured])
+        errors[predicted] = ms[predicted] * model.error
         provenance |= {
             "method": "measured in part, the rest predicted by regression on work and traffic",
-            "blocks_predicted": len(rest),
+            "blocks_predicted": int(predicted.sum()),
             "prediction_error": model.error,
         }
-    arrays, spread, marks = _sum_entries(space, values, frozenset(measured))
     if beyond is not None:
         provenance["constant_ms"] = float(beyond.mean())
         provenance["constant_spread_ms"] = (
@@ -459,14 +485,14 @@ def _table(
         "latency",
         "ms",
         space,
-        arrays,
-        spread,
+        tuple(slot.add(ms) for slot in found),
+        tuple(slot.add_squares(errors) for slot in found),
         constant=0.0 if beyond is None else float(beyond.mean()),
         provenance=provenance,
-        predicted=marks if rest else (),
+        predicted=tuple(slot.any(predicted) for slot in found) if predicted.any() else (),
     )
     sample = sample_uniform(space.sizes, _GRID_SAMPLE, np.random.default_rng(0))
-    if rest:
+    if predicted.any():
         provenance["predicted_share"] = float((table.predicted_slots(sample) > 0).mean())
     return dataclasses.replace(
         table, grid=noise_grid(float(np.median(table.standard_error(sample))))

@@ -430,7 +430,7 @@ class RooflineDevice:
     ) -> tuple[NDArray[np.float64], ...]:
         arrays = []
         for number in range(len(found.slots)):
-            columns = [found.spread_out(number, column) for column in blocks]
+            columns = [found.slots[number].add(column) for column in blocks]
             if number == 0 and self.copy_gbs:
                 columns[0] = columns[0] + self._copy_ms(found.image * self.batch)
             arrays.append(np.stack(columns, axis=-1) if len(columns) > 1 else columns[0])

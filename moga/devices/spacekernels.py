@@ -14,36 +14,17 @@ from moga._version import __version__
 from moga.devices.kernels import Kernel, KernelArrays, Rules, fuse
 from moga.errors import UsageError
 from moga.files import atomic_path, cache_dir
-from moga.network import Block
 from moga.networks.operations import operations
 from moga.spaces.base import Slot, Space
 from moga.spaces.cost import slot_blocks
+from moga.spaces.entries import SlotBlocks, find_blocks
 
-__all__ = ["SlotBlocks", "SpaceKernels", "space_kernels"]
+__all__ = ["SpaceKernels", "space_kernels"]
 
 _CACHED_FROM: Final = 20_000
 """Distinct blocks from which on kernels are kept in moga's cache."""
 _CHECKED: Final = 50
 _MOST: Final = 5_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class SlotBlocks:
-    """Which blocks stand in a slot's entries.
-
-    Args:
-        shape: of the slot.
-        entry: shape (uses,): flat index of an entry.
-        block: shape (uses,): number of a block in it.
-        times: shape (uses,): how often.
-        absent: shape (absent,): flat indices of entries that cannot occur.
-    """
-
-    shape: tuple[int, ...]
-    entry: NDArray[np.int32]
-    block: NDArray[np.int32]
-    times: NDArray[np.int32]
-    absent: NDArray[np.int32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +40,6 @@ class SpaceKernels:
     kernels: KernelArrays
     slots: tuple[SlotBlocks, ...]
     image: NDArray[np.float64]
-
-    def spread_out(self, number: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a slot's array from a value a block: (blocks,) -> the slot's shape."""
-        slot = self.slots[number]
-        size = int(np.prod(slot.shape, dtype=np.int64))
-        each = slot.times * values[slot.block]
-        flat: NDArray[np.float64] = np.bincount(slot.entry, each, size).astype(np.float64)
-        flat[slot.absent] = np.nan
-        return flat.reshape(slot.shape)
 
 
 def space_kernels(space: Space, rule: Rules) -> SpaceKernels:
@@ -95,29 +67,9 @@ def space_kernels(space: Space, rule: Rules) -> SpaceKernels:
 
 
 def _find(space: Space, rule: Rules) -> SpaceKernels:
-    numbers: dict[Block, int] = {}
-    slots = tuple(_slot(slot, numbers) for slot in space.slots)
-    kernels = KernelArrays.of([fuse(operations(block), rule) for block in numbers])
+    blocks, slots = find_blocks(space.slots)
+    kernels = KernelArrays.of([fuse(operations(block), rule) for block in blocks])
     return SpaceKernels(kernels, slots, _images(space, space.slots[0]))
-
-
-def _slot(slot: Slot, numbers: dict[Block, int]) -> SlotBlocks:
-    strides = np.ones(slot.shape, dtype=np.int8)
-    entries: list[int] = []
-    blocks: list[int] = []
-    counts: list[int] = []
-    present = np.zeros(strides.size, dtype=bool)
-    steps = list(strides.strides)
-    for index, found in slot_blocks(slot):
-        flat = sum(i * step for i, step in zip(index, steps, strict=True))
-        present[flat] = True
-        for block, times in found:
-            entries.append(flat)
-            blocks.append(numbers.setdefault(block, len(numbers)))
-            counts.append(times)
-    arrays = [np.array(values, dtype=np.int32) for values in (entries, blocks, counts)]
-    absent = np.flatnonzero(~present).astype(np.int32)
-    return SlotBlocks(slot.shape, arrays[0], arrays[1], arrays[2], absent)
 
 
 def _images(space: Space, slot: Slot) -> NDArray[np.float64]:

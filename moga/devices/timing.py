@@ -74,7 +74,7 @@ class Sampling:
     def __post_init__(self) -> None:
         checks = {
             "rounds": (self.rounds >= 2, "2 or more"),
-            "seconds": (self.seconds >= 0, "0 or more"),
+            "seconds": (0 <= self.seconds < math.inf, "0 or more, and finite"),
             "most": (self.most >= self.rounds, f"at least the {self.rounds} rounds"),
             "warmups": (self.warmups >= 1, "1 or more"),
             "trim": (0 <= self.trim < 0.5, "0 or more, below .5"),

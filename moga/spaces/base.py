@@ -117,15 +117,16 @@ class Slot:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of a cost array of this slot: one axis a gene, then one a derived index."""
-        return (
-            *(len(values) for values in self.gene_values),
-            *(len(derived.values) for derived in self.derived),
-        )
+        return tuple(len(values) for values in self.axes)
+
+    @property
+    def axes(self) -> tuple[tuple[Any, ...], ...]:
+        """The values along each axis of a cost array."""
+        return (*self.gene_values, *(derived.values for derived in self.derived))
 
     def entry(self, index: Sequence[int]) -> Blocks | None:
         """Return the blocks of one entry; None where it cannot occur."""
-        axes = (*self.gene_values, *(derived.values for derived in self.derived))
-        return self.blocks(*(values[i] for values, i in zip(axes, index, strict=True)))
+        return self.blocks(*(values[i] for values, i in zip(self.axes, index, strict=True)))
 
     def flat_index(
         self, genomes: Genomes, known: dict[int, NDArray[np.int64]] | None = None

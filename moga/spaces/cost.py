@@ -6,6 +6,7 @@ share this one mechanism.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import zipfile
@@ -67,8 +68,9 @@ computes while its host launches is as slow as the slower of the two (`devices.r
 
 def slot_blocks(slot: Slot) -> Iterator[tuple[tuple[int, ...], tuple[tuple[Block, int], ...]]]:
     """Yield every entry of a slot: its index in the slot's array, and its blocks with times."""
-    for index in np.ndindex(*slot.shape):
-        if (blocks := slot.entry(index)) is not None:
+    indices, values = np.ndindex(*slot.shape), itertools.product(*slot.axes)
+    for index, chosen in zip(indices, values, strict=True):
+        if (blocks := slot.blocks(*chosen)) is not None:
             yield index, blocks
 
 

@@ -1,7 +1,9 @@
 """`import moga` is quick because it loads nothing heavy; the public names are all there."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,30 @@ def test_measuring_and_training_need_torch_alone(missing: tuple[str, ...]) -> No
         "import moga.supernets.data\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_table_is_measured_where_torch_is_alone(tmp_path: Path) -> None:
+    """Neither this process nor the measuring one finds Ray, pymoo, pandas, scipy or pyarrow."""
+    missing = ("ray", "pymoo", "pandas", "moocore", "plotly", "scipy", "pyarrow", "onnx")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({missing!r}))\n"
+    )
+    code = (
+        "import numpy as np\n"
+        "from moga.devices.host import cpu\n"
+        "from moga.devices.profile import table_error\n"
+        "from moga.spaces.moga import MoGASpace\n"
+        "device = cpu(seconds=0, rounds=2)\n"
+        "table = device.table(MoGASpace(16, 0.1, 10))\n"
+        "assert table_error(table, device, networks=2, rng=np.random.default_rng(0)).mape >= 0\n"
+        "import sys; assert sys.modules['ray'] is None\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+        "MOGA_CACHE": str(tmp_path / "cache"),
+    }
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_public_names_exist_and_are_sorted() -> None:

@@ -38,6 +38,13 @@ def test_the_space_follows_the_images() -> None:
         (("nasbench201", "pixel3", []), InvalidObjective, "at least one objective"),
         (("nasbench201", "pixel3", ["latency", "latency"]), InvalidObjective, "may stand once"),
         (("nasbench201", "pixel3", ["latency*0"]), InvalidObjective, "all weights are 0"),
+        (
+            ("nasbench201", "pixel3", ["accuracy*.5", "latency*.9"]),
+            InvalidObjective,
+            "the weights 0.5 + 0.9 sum to 1.4 (an objective without one has 1); give all of them, "
+            "with the sum 1, or none, for equal ones. These would be accuracy*0.357, latency*0.643",
+        ),
+        (("nasbench201", "pixel3", ["accuracy*.4", "latency"]), InvalidObjective, "sum to 1.4"),
         (("nasbench201", ["pixel3", "pixel2"], None), InvalidObjective, "latency of which device"),
         (("nasbench201", "pixel3", ["latency@v100"]), InvalidObjective, "the devices are pixel3"),
         (("nasbench201", "pixel3", ["accuracy@pixel3"]), InvalidObjective, "does not depend on a"),

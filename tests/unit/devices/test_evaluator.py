@@ -167,3 +167,29 @@ def test_evaluators_are_combined_and_checked():
     built = plan.build_evaluator(0, None, None)
     assert built.device is device
     assert Plan.make("nasbench201", device, ["latency", "params"]).evaluated == ()
+
+
+def test_a_search_marks_latencies_that_rest_on_predictions(tmp_path):
+    """As the user says, missing blocks are predicted and marked, measured, or refused."""
+
+    def search(missing, folder):
+        sampling = Sampling(rounds=4, seconds=0, warmups=1)
+        device = HostDevice("fake", FakeEngine(), sampling=sampling, missing=missing)
+        return Search(
+            SPACE,
+            device,
+            ["params", "latency"],
+            evaluations=6,
+            executor="local",
+            storage=tmp_path / folder,
+            family=None,
+        )
+
+    with pytest.raises(
+        UsageError, match=r"of the 126 blocks of moga.* have no time on this device"
+    ):
+        search("refuse", "refused").run()
+    found = search("predict", "predicted").run().evaluations
+    assert found["latency_ms_predicted"].between(0, len(SPACE.slots)).all()
+    assert found["latency_ms_predicted"].max() > 0
+    assert "latency_ms_predicted" not in search("measure", "measured").run().evaluations

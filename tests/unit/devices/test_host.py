@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from moga.contracts import Silent
 from moga.devices.base import Device, Measures
 from moga.devices.host import HostDevice, cpu
-from moga.devices.profile import Sampling
+from moga.devices.profile import Sampling, unique_blocks
 from moga.errors import UsageError
 from moga.registry import create
 from moga.spaces.moga import MoGASpace
@@ -104,3 +105,30 @@ def test_what_is_not_here_says_what_to_do(monkeypatch):
     ):
         with pytest.raises(UsageError, match=message):
             create("device", text)
+
+
+@pytest.mark.ray
+def test_workers_time_the_blocks_and_a_killed_profile_goes_on(ray_cluster, cache):
+    space = MoGASpace(16, 0.1, 10)
+    device = cpu(seconds=0, rounds=2, workers=2)
+    written = []
+
+    class Killed(Exception):
+        pass
+
+    class Watch(Silent):
+        def note(self, text):
+            written.append(text)
+            if len(written) == 2:
+                raise Killed
+
+    with pytest.raises(Killed):
+        device.table(space, Watch())
+    blocks = unique_blocks(space)
+    kept = device.store.read(blocks, 2)
+    assert 0 < len(kept) < len(blocks)  # values are there as they came
+    table = cpu(seconds=0, rounds=2, workers=2).table(space)
+    assert table.provenance["blocks_reused"] == len(kept)
+    assert np.isfinite(table(np.array([[0] * 14, [11] * 14]))).all()
+    again = device.store.read(blocks, 2)
+    assert {block: again[block] for block in kept} == kept
