@@ -24,6 +24,12 @@ _HERE: Final = {
     "tensorrt": ("tensorrt", "fp16"),
 }
 """Devices that are measured where moga runs -> engine and usual precision."""
+_NOT_RUN: Final = {
+    "cuda": "not run on hardware for this release",
+    "onnxruntime": "only its provider cpu was run for this release",
+    "tensorrt": "written against its documentation, not verified on hardware",
+}
+"""What is to be known before such a device is trusted."""
 _NEEDS_ARGUMENTS: Final = ("table", "preset")
 _HELP_HARDWARE: Final = {
     "1080ti": "NVIDIA GTX 1080 Ti",
@@ -90,6 +96,7 @@ def _here() -> Iterator[Description]:
     for name, (engine, precision) in _HERE.items():
         where = hardware.get(name, "this host")
         source = "measured when asked for; moga profile prints the error"
+        source += f"; {_NOT_RUN[name]}" if name in _NOT_RUN else ""
         yield Description(name, where, engine, precision, 1, "measured", "any", None, "", source)
 
 

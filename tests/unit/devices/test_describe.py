@@ -53,3 +53,11 @@ def test_what_is_measured_here_has_the_precision_and_batch_that_its_name_alone_g
                 usual["precision"].default,
                 usual["batch"].default,
             )
+
+
+def test_what_was_not_run_on_hardware_says_so():
+    sources = {entry.name: entry.source for entry in describe()}
+    assert "not run on hardware" in sources["cuda"]
+    assert "not verified on hardware" in sources["tensorrt"]
+    assert "only its provider cpu was run" in sources["onnxruntime"]
+    assert "run" not in sources["cpu"]
