@@ -64,6 +64,7 @@ class HostDevice:
         self.name, self.engine = name, engine
         self.sampling, self.refresh = sampling or Sampling(), refresh
         self.missing, self._spread = missing, spread
+        self.about: dict[str, Any] = {}  # a paper's protocol: more that tables tell of themselves
         self._rng = np.random.default_rng()  # orders of rounds only: times are never reproducible
 
     @property
@@ -135,7 +136,7 @@ class HostDevice:
             UsageError: a space with too many distinct blocks; blocks that may not be timed.
             MeasurementFailed: a block cannot be built or run.
         """
-        return profile_space(
+        table = profile_space(
             space,
             self.engine,
             device=self.name,
@@ -147,6 +148,7 @@ class HostDevice:
             missing=self.missing,
             spread=self._spread,
         )
+        return dataclasses.replace(table, provenance={**table.provenance, **self.about})
 
 
 def _sampling(seconds: float, rounds: int) -> Sampling:

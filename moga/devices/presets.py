@@ -168,4 +168,12 @@ def preset(
     )
     device.sampling = dataclasses.replace(found.sampling, seconds=device.sampling.seconds)
     device.name = f"preset(name={name}, batch={chosen})"
+    how = f" (ms a batch, divided by {chosen})" if found.unit == "ms an image" else ""
+    device.about = {
+        "preset": name,
+        "paper": found.source,
+        "paper_hardware": found.hardware,
+        "paper_unit": found.unit + how,
+        "departs": found.departs,
+    }
     return device

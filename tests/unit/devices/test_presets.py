@@ -3,9 +3,13 @@ import dataclasses
 import pytest
 
 from moga.devices.base import Latency
+from moga.devices.host import HostDevice
 from moga.devices.presets import PRESETS, preset
+from moga.devices.profile import Sampling
 from moga.errors import UnknownName, UsageError
 from moga.registry import create
+from moga.spaces.moga import MoGASpace
+from moga.testing.devices import FakeEngine
 
 
 def test_genet_reports_ms_an_image_and_the_others_ms_a_batch():
@@ -34,6 +38,23 @@ def test_protocols_are_those_of_the_papers():
     assert (gpunet.rounds, gpunet.most) == (1000, 1000)
     assert PRESETS["gpunet"].arguments == {"precision": "fp16", "workspace_gb": 10.0}
     assert PRESETS["efficientnet_x"].batches == (128,)
+
+
+def test_a_table_says_what_the_papers_figures_are_in(monkeypatch, tmp_path):
+    monkeypatch.setenv("MOGA_CACHE", str(tmp_path))
+    sampling = Sampling(rounds=3, seconds=0, warmups=1)
+    engine = FakeEngine(batch=64)
+    monkeypatch.setattr(
+        "moga.devices.presets.create",
+        lambda kind, name, **more: HostDevice("fake", engine, sampling=sampling),
+    )
+    device = preset("genet")
+    device.sampling = sampling
+    provenance = device.table(MoGASpace(32, 0.05, 10)).provenance
+    assert provenance["unit"] == "ms a batch of 64"
+    assert provenance["paper_unit"] == "ms an image (ms a batch, divided by 64)"
+    assert (provenance["preset"], provenance["method"]) == ("genet", "measured")
+    assert preset("moga").about["paper_unit"] == "ms a batch"
 
 
 def test_the_device_carries_the_protocol():
