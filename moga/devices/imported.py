@@ -171,9 +171,10 @@ def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
     """Refuse a time that is far from what a regression on all other blocks says of its block."""
     if len(values) <= FEWEST:
         return
-    measured = np.array([value.ms for value in values.values()])
-    off = np.abs(np.log(measured / BlockRegression.fit(values)(values)))
-    blocks = list(values)
+    model, blocks = BlockRegression.fit(values), list(values)
+    plain = np.log(np.array([value.ms for value in values.values()]) / model(blocks))
+    pairs = zip(blocks, plain.tolist(), strict=True)
+    off = np.abs([model.left_out.get(block, ratio) for block, ratio in pairs])
     for index in np.argsort(-off)[:_SUSPECTS]:
         block = blocks[index]
         others = {other: value for other, value in values.items() if other != block}

@@ -71,7 +71,7 @@ others predicted and marked; or the table is refused."""
 _MOST_BLOCKS: Final = 5000
 _GRID_SAMPLE: Final = 256
 _USES_SAMPLE: Final = 4096
-_PROBES: Final = 3
+_PROBES: Final = 7
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
 _CHUNK: Final = 64
@@ -251,7 +251,7 @@ def _time_in_chunks(
     values: dict[Subject, Latency] = {}
     timed: dict[Block, Latency] = {}
     sent: list[Sequence[Subject]] = []
-    first: list[float] = []
+    first: list[NDArray[np.float64]] = []
     speeds: list[float] = []
     begin = time.monotonic()
 
@@ -271,9 +271,9 @@ def _time_in_chunks(
 
     def record(number: int, result: Timed) -> None:
         probed, latencies = result
-        now = float(np.mean([latency.ms for latency in probed]))
+        now = np.array([max(latency.ms, 1e-9) for latency in probed])
         first.append(now)
-        speeds.append(now / max(first[0], 1e-9))
+        speeds.append(float(np.median(now / first[0])))
         fresh: dict[Subject, Latency] = {
             subject: _slower(latency, 1 / max(speeds[-1], 1e-9))
             for subject, latency in zip(sent[number], latencies, strict=True)
@@ -429,19 +429,18 @@ def _time_missing(
 def _order(blocks: Sequence[Block], uses: Mapping[Block, float]) -> list[Block]:
     """Return blocks in the order in which they are needed.
 
-    First those that most networks have, as probes; then these in turn with typical ones: a block
-    with as much work as that share of a random network's blocks has less than which the multiples
-    of the golden ratio give. The most used alone are stems and heads, too small and too few kinds
-    to predict the rest from (on GPUNet's space 90 % too low).
+    Those that most networks have, in turn with typical ones: a block with as much work as that
+    share of a random network's blocks has less than which the multiples of the golden ratio give.
+    The most used alone are stems and heads, too small and too few kinds to predict the rest from
+    (on GPUNet's space 90 % too low).
     """
-    most = iter(sorted(blocks, key=lambda block: -uses[block]))
+    most = sorted(blocks, key=lambda block: -uses[block])
     by_work = sorted(blocks, key=count_macs)
     share = np.cumsum([uses[block] + 1e-12 for block in by_work])
     points = np.arange(len(blocks)) * _GOLDEN % 1 * share[-1]
     typical = (by_work[i] for i in np.searchsorted(share, points, side="right").tolist())
-    probes = [block for block, _ in zip(most, range(_PROBES), strict=False)]
-    turns = itertools.chain.from_iterable(itertools.zip_longest(most, typical))
-    return list(dict.fromkeys(block for block in (*probes, *turns) if block is not None))
+    turns = itertools.chain.from_iterable(zip(most, typical, strict=True))
+    return list(dict.fromkeys(turns))
 
 
 def _beyond_blocks(

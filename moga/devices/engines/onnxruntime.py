@@ -86,6 +86,7 @@ class OnnxRuntimeEngine:
             "precision": self.precision,
             "batch": self.batch,
             "clock": self.clock.name,
+            **({} if self.provider == _CPU else {"verified": "not run with this provider"}),
         }
 
     @contextlib.contextmanager

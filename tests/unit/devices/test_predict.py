@@ -33,6 +33,23 @@ def test_the_left_out_error_is_that_of_leaving_out():
     assert 0.15 < BlockRegression.fit(noisy).error < 0.4
 
 
+def test_a_wrong_time_stands_out_from_the_others():
+    values = {block: Latency(block_ms(block)) for block in BLOCKS[:60]}
+    values[BLOCKS[17]] = Latency(1000 * block_ms(BLOCKS[17]))
+    left_out = BlockRegression.fit(values).left_out
+    assert max(left_out, key=lambda block: abs(left_out[block])) == BLOCKS[17]
+    assert left_out[BLOCKS[17]] > 3
+
+
+def test_what_was_left_out_is_what_the_others_predict():
+    values = {block: Latency(block_ms(block)) for block in BLOCKS[::2]}
+    model = BlockRegression.fit(values)
+    block = BLOCKS[10]
+    others = BlockRegression.fit({b: value for b, value in values.items() if b != block})
+    expected = np.log(block_ms(block) / others([block])[0])
+    assert model.left_out[block] == pytest.approx(expected, abs=0.05)
+
+
 def test_too_few_blocks_are_refused():
     values = {block: Latency(1.0) for block in BLOCKS[:11]}
     with pytest.raises(UsageError, match=r"11 blocks are timed, too few .*at least 12"):
