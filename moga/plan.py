@@ -269,7 +269,7 @@ class Plan:
 class Combined:
     """Several evaluators as one: each network is evaluated by all of them, in order.
 
-    What only one of them offers (a description, weights to inherit) is offered by this one too.
+    What only one of them offers (weights to inherit) is offered by this one too.
 
     Args:
         parts: two or more, of different metrics.
@@ -293,6 +293,13 @@ class Combined:
         """
         rows = zip(*(part.evaluate(networks) for part in self.parts), strict=True)
         return [_joined(outcomes) for outcomes in rows]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what its parts say of themselves, together."""
+        found: dict[str, Any] = {}
+        for part in self.parts:
+            found |= part.describe() if hasattr(part, "describe") else {}
+        return found
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and name != "parts":

@@ -22,7 +22,7 @@ def fit_times(
     from moga.plan import space_and_images
 
     _, built = space_and_images(space, data)
-    times = read_times(path, built)
+    times = read_times(path, built, batch)
     table = fit_table(built, times, device=device or path.stem, batch=batch).table
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in table.provenance["device"])
     target = output or Path(f"latency-{built.name}-{name}.npz")

@@ -132,6 +132,17 @@ def _unmeasured(table: "CostTable") -> str:
             f"MAPE {mape:.2g} % of networks held out ({networks} networks, cross-validated); a new "
             f"timing lies within ± {1.645 * table.provenance['standard_error_ms']:.2g} ms in 90 %"
         )
+    if table.provenance.get("method") == "imported":
+        error = table.provenance.get("anchor_error_percent")
+        if error is None:
+            return "not known: the times have fewer than two whole networks to compare with"
+        return (
+            f"MAPE {error:.2g} % of the {table.provenance['anchors']} whole networks, each left "
+            "out in turn"
+        )
+    if table.provenance.get("method") == "roofline":
+        known = "networks left out" if table.provenance["calibrated"] else "priors alone"
+        return f"about {table.provenance['error_percent']:g} % of a network's time ({known})"
     return "not measured (the device is a table itself)"
 
 

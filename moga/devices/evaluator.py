@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from moga import registry
 from moga.contracts import Measured, Outcome, Silent
@@ -43,6 +44,18 @@ class LatencyEvaluator:
                 "that is here, such as cpu"
             )
         self.device, self.blocks = found, blocks
+
+    def describe(self) -> dict[str, Any]:
+        """Return where its latencies come from, as JSON values, for the run's files."""
+        device = self.device
+        about: dict[str, Any] = {
+            "device": device.name,
+            "provenance": "table" if self.blocks else "measured",
+            "unit": "ms a batch",
+        }
+        if isinstance(device, HostDevice):
+            about |= {"batch": device.batch, "settings": dict(device.engine.settings)}
+        return {"latency": about}
 
     def evaluate(self, networks: Sequence[Network]) -> list[Outcome]:
         """Return the latency of each network, in ms a batch, with its standard error."""

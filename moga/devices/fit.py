@@ -94,22 +94,31 @@ class Times:
             raise UsageError(f"{len(self.genomes)} genomes, but times of shape {self.ms.shape}")
 
 
-def read_times(path: Path, space: Space) -> Times:
+def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     """Read end-to-end times from a CSV file with a header, or a Parquet file.
 
     Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces)
-    and ``network`` (the path of a network's JSON, relative to the file). Others are ignored. Either
-    the whole file is good, or nothing is read.
+    and ``network`` (the path of a network's JSON, relative to the file). Where the file has columns
+    of the schema of imported times (``batch``, ``precision``, ``device``, ``unit``, ``of``), what
+    they say must fit, and be the same in every row. Others are ignored. Either the whole file is
+    good, or nothing is read.
+
+    Args:
+        path: the file.
+        space: of the networks.
+        batch: images a batch of all times.
 
     Raises:
         FormatError: no such file, another kind of file, missing columns, or a bad row: a time that
             is no number, nan, 0, negative or absurd, a genome or network of another space, a
-            network that came before. The message names the row; the first is 1.
+            network that came before; another batch or unit, or two precisions or devices. The
+            message names the row; the first is 1.
     """
     rows = _rows(Path(path))
     if not rows:
         raise FormatError(f"{path} holds no times; expected a row a network")
     _check_columns(path, rows[0])
+    _check_alike(path, rows, batch)
     genomes = np.empty((len(rows), len(space.genes)), dtype=np.int64)
     ms = np.empty(len(rows))
     for number, row in enumerate(rows):
@@ -146,6 +155,27 @@ def _check_columns(path: Path, row: Mapping[str, Any]) -> None:
             f"{path} has the columns {', '.join(map(str, row))}; expected latency_ms "
             "(milliseconds a batch), and either genome or network"
         )
+
+
+def _check_alike(path: Path, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
+    """Check that every row is of one batch, in ms a batch, of one precision and one device."""
+    wanted: dict[str, tuple[str, ...]] = {"batch": (str(batch), ""), "unit": ("ms", "")}
+    wanted["of"] = ("batch", "")
+    for name in ("precision", "device"):
+        wanted[name] = (_said(rows[0], name),)
+    for number, row in enumerate(rows, start=1):
+        for name, allowed in wanted.items():
+            if (said := _said(row, name)) not in allowed:
+                cure = "; say it with --batch" if name == "batch" else ""
+                raise FormatError(
+                    f"{path}, row {number}: {name} is {said!r}; expected {allowed[0]!r}, as for "
+                    f"all times of a fit{cure}"
+                )
+
+
+def _said(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else str(value).strip()
 
 
 def _milliseconds(value: Any) -> float:

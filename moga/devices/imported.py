@@ -160,6 +160,7 @@ def table_of(
         "precision": precision or "not stated",
         "blocks": len(known),
         "rounds": min((value.count for value in values.values()), default=0),
+        "gmacs_per_s": _speed(values, batch),
     }
     if lacking:
         values, more = _predict(values, lacking)
@@ -184,6 +185,15 @@ def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
                 f"{times[block][1]}: {values[block].ms:g} ms for a block ({_text(block)}) that by "
                 f"all others should take about {expected:.2g} ms; is the unit right?"
             )
+
+
+def _speed(values: Mapping[Block, Latency], batch: int) -> float:
+    """Return what the timed blocks do together, in 10^9 multiply-adds a second.
+
+    No check knows that all times of a file are in another unit; who reads this figure sees it.
+    """
+    macs = batch * sum(count_macs(block) for block in values)
+    return macs / 1e6 / math.fsum(value.ms for value in values.values()) if values else 0.0
 
 
 def _predict(

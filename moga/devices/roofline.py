@@ -486,16 +486,19 @@ class RooflineDevice:
     ) -> "RooflineDevice":
         """Fit the parameters to measured networks: least squares of log times, and the priors.
 
-        Every number of networks helps: what a few do not determine stays near its prior. The error
-        is that of networks left out in turn, of 4 networks on; before, that of the priors.
+        Every number of networks helps: what a few do not determine stays near its prior; none at
+        all leaves the priors alone, whatever this device was calibrated with. The error is that of
+        networks left out in turn, of 4 networks on; before, that of the priors.
 
         Args:
-            timings: at least one; of any batches.
+            timings: of any batches.
             source: of the measurements.
 
         Raises:
-            UsageError: no timings, or a time that is not above 0, naming it.
+            UsageError: a time that is not above 0, naming it.
         """
+        if not timings:
+            return self._changed(parameters={}, error=None, covered=(), source="")
         parameters = self.fit(timings)
         names = sorted({_name_of(index, timing) for index, timing in enumerate(timings)})
         error = self.engine.prior_error

@@ -102,10 +102,11 @@ class TableDevice:
                 except NotInSpace:
                     continue
                 table = source.table(space)
-                error = float(table.standard_error(genome)[0]) if table.spread else None
-                known: Provenance = (
-                    "fitted" if table.provenance.get("method") == "fitted" else "table"
-                )
+                error = float(table.standard_error(genome)[0]) if table.uncertain else None
+                method = table.provenance.get("method")
+                known: Provenance = "table"
+                if method in ("fitted", "roofline", "imported"):
+                    known = method
                 return Latency(float(table(genome)[0]), error, 0, known, self.batch)
         raise NotInSpace(
             f"the network is in none of the spaces that the device {self.name!r} has a table of: "

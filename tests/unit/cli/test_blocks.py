@@ -70,6 +70,19 @@ def test_a_file_of_times_takes_space_batch_and_output(folder, tmp_path):
     provenance = CostTable.read_header(tmp_path / "t.npz")["provenance"]
     assert (provenance["batch"], provenance["precision"]) == (8, "fp16")
     assert "imported" in result.stdout
+    assert "not known: the times have fewer than two whole networks" in result.stdout
+
+
+def test_the_error_over_whole_networks_is_printed(folder):
+    invoke("--space", SPACE, "--export-blocks", folder)
+    blocks = put_times(folder)
+    names = [name for name in Manifest.load(folder).subjects if name.startswith("network")]
+    with (folder / "times.csv").open("a") as file:
+        file.writelines(f"{name}.onnx,{12 + i}\n" for i, name in enumerate(names))
+    result = invoke("--import", folder)
+    assert result.exit_code == 0, result.output
+    assert blocks > 4
+    assert "% of the 4 whole networks, each left out in turn" in result.stdout
 
 
 def test_wrong_use_exits_with_2_and_writes_nothing(folder, tmp_path):

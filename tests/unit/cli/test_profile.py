@@ -115,3 +115,11 @@ def test_an_unknown_space_exits_with_2():
     result = CliRunner().invoke(app, ["profile", "--space", "mogga"])
     assert result.exit_code == 2
     assert "Did you mean 'moga'" in result.stderr
+
+
+def test_the_error_of_a_roofline_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for device, said in (("t4(batch=8)", "(networks left out)"), ("h100", "(priors alone)")):
+        result = invoke("--device", device)
+        assert result.exit_code == 0, result.output
+        assert said in result.stdout

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,35 @@ def test_it_fills_a_table_on_demand():
     timed = len(engine.prepared)
     evaluator.evaluate(NETWORKS[:1])
     assert len(engine.prepared) == timed
+
+
+@pytest.mark.parametrize(("blocks", "provenance"), [(False, "measured"), (True, "table")])
+def test_it_says_where_its_latencies_come_from(blocks, provenance):
+    about = LatencyEvaluator(host(FakeEngine(batch=4)), blocks=blocks).describe()["latency"]
+    assert (about["device"], about["provenance"]) == ("fake", provenance)
+    assert (about["unit"], about["batch"]) == ("ms a batch", 4)
+    assert about["settings"]["engine"] == "fake"
+
+
+def test_a_run_records_what_all_its_evaluators_say(tmp_path):
+    class Described(Accuracy):
+        def describe(self):
+            return {"digest": "abc"}
+
+    device = Slow()
+    Search(
+        "fbnet(resolution=32, num_classes=10)",
+        device,
+        ["accuracy", "latency"],
+        evaluator=[Described(), LatencyEvaluator(device)],
+        evaluations=4,
+        executor="local",
+        storage=tmp_path / "run",
+        family=None,
+    ).run()
+    details = json.loads((tmp_path / "run" / "run.json").read_text())["evaluator"]["details"]
+    assert details["digest"] == "abc"
+    assert details["latency"]["provenance"] == "measured"
 
 
 def test_devices_that_cannot_measure_are_refused():

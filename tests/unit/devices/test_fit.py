@@ -191,6 +191,32 @@ def test_times_are_read_from_csv_and_parquet(tmp_path):
         assert read.source == str(path)
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("batch", ("1", "8", "1"), "row 2: batch is '8'; expected '1'.*say it with --batch"),
+        ("unit", ("ms", "us", "ms"), "row 2: unit is 'us'; expected 'ms'"),
+        ("of", ("image", "batch", ""), "row 1: of is 'image'; expected 'batch'"),
+        ("precision", ("fp16", "fp16", "fp32"), "row 3: precision is 'fp32'; expected 'fp16'"),
+        ("device", ("a", "", "a"), "row 2: device is ''; expected 'a'"),
+    ],
+)
+def test_times_of_another_kind_are_refused(tmp_path, column, values, message):
+    rows = [
+        f"{genome_text(g)},{5 + i},{v}"
+        for i, (g, v) in enumerate(zip(GENOMES, values, strict=True))
+    ]
+    path = write(tmp_path / "t.csv", rows, f"genome,latency_ms,{column}")
+    with pytest.raises(FormatError, match=message):
+        read_times(path, SPACE)
+
+
+def test_a_batch_that_is_said_is_read(tmp_path):
+    rows = [f"{genome_text(g)},{5 + i},8" for i, g in enumerate(GENOMES)]
+    path = write(tmp_path / "t.csv", rows, "genome,latency_ms,batch")
+    assert len(read_times(path, SPACE, 8).ms) == len(GENOMES)
+
+
 def test_networks_are_read_from_their_json(tmp_path):
     genomes = SPACE.canonical(np.array(GENOMES))
     for number, genome in enumerate(genomes):

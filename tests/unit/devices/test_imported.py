@@ -72,6 +72,8 @@ def test_blocks_go_out_and_their_times_come_back_as_the_same_table(phone, tmp_pa
     )
     assert (provenance["rounds"], provenance["anchors"]) == (30, 4)
     assert provenance["unit"] == "ms a batch"
+    macs, ms = sum(map(count_macs, BLOCKS)), sum(map(block_ms, BLOCKS))
+    assert provenance["gmacs_per_s"] == pytest.approx(2 * macs / ms / 1e6)
     assert provenance["source"] == "phone"
     table.save(tmp_path / "t.npz")
     genomes = sample_uniform(SPACE.sizes, 5, np.random.default_rng(0))

@@ -133,14 +133,22 @@ def test_every_few_measured_networks_bring_the_roofline_nearer():
     others = timings_of(truth, NETWORKS[5:])
     errors = []
     for count in (0, 1, 2, 5):
-        device = fake_device()
-        if count:
-            device = device.calibrate(timings_of(truth, NETWORKS[:count]))
+        known = timings_of(truth, NETWORKS[:count]) if count else []
+        device = fake_device().calibrate(known)
         ratio = device.predict_timings(others) / [timing.ms for timing in others]
         errors.append(np.abs(np.log(ratio)).mean())
     assert errors[0] > 0.5
     assert errors[1] < errors[0] / 4
     assert errors[3] < errors[2] * 1.2 < 0.1
+
+
+def test_a_calibration_without_networks_is_the_priors_alone():
+    shipped = create("device", "t4(batch=8)")
+    device = shipped.calibrate([])
+    assert (device.calibrated, device.batch) == (False, 8)
+    assert device.parameters == {n: p.value for n, p in ENGINES["tensorrt"].priors.items()}
+    assert device.error == ENGINES["tensorrt"].prior_error
+    assert device.provenance["source"] == "not calibrated: priors alone"
 
 
 def test_a_calibration_says_its_error_and_what_it_covers():
@@ -189,7 +197,7 @@ def test_bad_input_is_refused():
         RooflineDevice("x", "v100", parameters={"e_dense": -1})
     device = RooflineDevice("x", "v100")
     with pytest.raises(UsageError, match="needs the time of one network at least; got none"):
-        device.calibrate([])
+        device.fit([])
     with pytest.raises(UsageError, match=r"timing 1 \(slow\) is nan ms at batch 1"):
         device.calibrate([Timing(NETWORKS[0], 1.0), Timing(NETWORKS[0], math.nan, 1, "slow")])
     with pytest.raises(UsageError, match="timings of two networks or more"):

@@ -87,3 +87,20 @@ def test_files_that_are_no_latency_tables_are_refused(tmp_path):
     count_table(SPACE, "params").save(tmp_path / "t.npz")
     with pytest.raises(UsageError, match="is a table of params in no unit; expected one of lat"):
         from_file(str(tmp_path / "t.npz"))
+
+
+@pytest.mark.parametrize(
+    ("method", "provenance"),
+    [("imported", "imported"), ("fitted", "fitted"), ("measured", "table"), ("fake", "table")],
+)
+def test_a_latency_says_how_its_table_is_known(method, provenance):
+    table = dataclasses.replace(FakeDevice().table(SPACE), provenance={"method": method})
+    assert TableDevice.of("t", table).latency(SPACE.decode([0] * 14)).provenance == provenance
+
+
+def test_the_error_of_a_roofline_stays_that_of_its_table():
+    roofline = create("device", "t4")
+    network = SPACE.decode([0] * 14)
+    found = TableDevice.of("t", roofline.table(SPACE)).latency(network)
+    assert found.provenance == "roofline"
+    assert found.spread == pytest.approx(roofline.error * found.ms)
