@@ -185,7 +185,9 @@ def test_a_search_marks_latencies_that_rest_on_predictions(tmp_path):
             family=None,
         )
 
-    with pytest.raises(UsageError, match=r"of the 126 blocks of moga.* have no time on this"):
+    with pytest.raises(
+        UsageError, match=r"of the 126 blocks of moga.* have no time on this device"
+    ):
         search("refuse", "refused").run()
     found = search("predict", "predicted").run().evaluations
     assert found["latency_ms_predicted"].between(0, len(SPACE.slots)).all()
