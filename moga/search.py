@@ -266,7 +266,13 @@ class Search:
             names = "-".join(device.name for device in self.plan.devices)
             name = re.sub(r"[^\w.@-]+", "-", f"{self.plan.space.name}-{names}").strip("-")
             self.storage = new_run_dir(name)
-        self.storage.mkdir(parents=True, exist_ok=True)
+        try:
+            self.storage.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the run's directory {self.storage}: {error.strerror}; choose another "
+                "storage directory"
+            ) from error
         return self.storage
 
     def configuration(self) -> dict[str, Any]:

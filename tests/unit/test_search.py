@@ -120,6 +120,14 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
+def test_a_storage_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"run's directory .*File exists; choose another"):
+        search(tmp_path / "file").run()
+    with pytest.raises(UsageError, match=r"run's directory .*Not a directory; choose another"):
+        search(tmp_path / "file" / "run").run()
+
+
 def test_resume_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no run \(there is no run.json\)"):
         Search.resume(tmp_path)
