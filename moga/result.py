@@ -102,7 +102,7 @@ class Result:
         Raises:
             UsageError: an unknown column, or no row within the limits.
         """
-        frame = self.front
+        front = frame = self.front
         for name, limit in limits.items():
             if name not in frame.columns:
                 numbers = [c for c in frame.columns if frame[c].dtype.kind in "if"]
@@ -110,8 +110,11 @@ class Result:
             frame = frame[frame[name] <= limit]
         if frame.empty:
             asked = ", ".join(f"{name} <= {limit:g}" for name, limit in limits.items())
+            least = ", ".join(f"{name} from {front[name].min():.4g}" for name in limits)
             raise UsageError(
-                f"no network of the front has {asked}; the front has {len(self.front)}"
+                f"no network of the front has {asked}; its {len(front)} have {least}"
+                if len(front)
+                else "the front is empty: no evaluation succeeded within all limits"
             )
         first = self.objectives[0]
         values = frame[column(first.name)] * first.sign

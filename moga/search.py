@@ -154,7 +154,10 @@ class Search:
         directory = Path(run_dir)
         recorded = read_configuration(directory)
         if recorded is None:
-            raise UsageError(f"{directory} holds no run (there is no run.json)")
+            raise UsageError(
+                f"{directory} holds no run (there is no run.json); give a directory that "
+                "`moga search` wrote"
+            )
         if recorded["call"] is None:
             raise UsageError(
                 f"the run in {directory} was started from Python with objects that a file cannot "
@@ -180,7 +183,7 @@ class Search:
         Raises:
             RunInUse: another process has the run's directory.
             RunMismatch: the directory holds a run with other settings.
-            TooManyFailures: 40 evaluations in a row failed; they are journalled.
+            TooManyFailures: 40 evaluations in a row failed, or all; they are journalled.
         """
         with self.session() as session:
             while self.step():
@@ -263,7 +266,13 @@ class Search:
             names = "-".join(device.name for device in self.plan.devices)
             name = re.sub(r"[^\w.@-]+", "-", f"{self.plan.space.name}-{names}").strip("-")
             self.storage = new_run_dir(name)
-        self.storage.mkdir(parents=True, exist_ok=True)
+        try:
+            self.storage.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the run's directory {self.storage}: {error.strerror}; choose another "
+                "storage directory"
+            ) from error
         return self.storage
 
     def configuration(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import numpy as np
 
@@ -111,6 +111,11 @@ class Session:
         self.plan, self.settings, self.directory = plan, settings, directory
         self.progress = progress
         self.ledger = Ledger(directory / "journal.jsonl")
+        if self.ledger.torn_bytes:
+            progress.note(
+                f"the journal's last record was torn by a crash ({self.ledger.torn_bytes} bytes) "
+                "and is dropped; all that was recorded before it is kept"
+            )
         self.tables = plan.build_tables(directory / "tables", progress)
         self.problem = plan.problem(self.tables)
         self._decode = Decoder(plan.space)
@@ -317,7 +322,7 @@ class Session:
         kept = tuple(
             batch.outcomes[r] if r in batch.networks else None for r in range(len(batch.genomes))
         )
-        self.ledger.record_answers([(batch.number, Answer(kept, self.seconds))])
+        self.ledger.record_answer(batch.number, Answer(kept, self.seconds))
 
     @property
     def seconds(self) -> float:
@@ -355,12 +360,28 @@ class Session:
             else:
                 self._failures.clear()
         if len(self._failures) == _FAILURES_IN_A_ROW:
-            (reason, times), *_ = Counter(f.reason for f in self._failures).most_common(1)
-            raise TooManyFailures(
-                f"{_FAILURES_IN_A_ROW} evaluations in a row failed, {times} of them with: "
-                f"{reason}. All are recorded in {self.directory}; mend the cause and continue with "
-                f"`moga resume {self.directory}`"
+            self._give_up(
+                f"{_FAILURES_IN_A_ROW} evaluations in a row failed",
+                [failure.reason for failure in self._failures],
+                f"continue with `moga resume {self.directory}`",
             )
+
+    def _check_that_one_worked(self) -> None:
+        """Refuse to end a run of which nothing came, however short it was."""
+        evaluated = [row for row in self.rows if row["status"] != "skipped"]
+        if evaluated and all(row["status"] == "failed" for row in evaluated):
+            self._give_up(
+                f"all {len(evaluated)} evaluations failed",
+                [row["reason"] for row in evaluated],
+                "ask for more evaluations, or start a new run",
+            )
+
+    def _give_up(self, what: str, reasons: Sequence[str], cure: str) -> NoReturn:
+        (reason, times), *_ = Counter(reasons).most_common(1)
+        raise TooManyFailures(
+            f"{what}, {times} of them with: {reason}. All are recorded in {self.directory}; mend "
+            f"the cause and {cure}"
+        )
 
     def _values(self, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return values and standard errors by name, each of shape (n,); nan where unknown."""
@@ -441,8 +462,13 @@ class Session:
             (self.directory / name).unlink(missing_ok=True)
 
     def finish(self) -> Result:
-        """Record the end; then make what is missing: frames, measured front, family, report."""
+        """Record the end; then make what is missing: frames, measured front, family, report.
+
+        Raises:
+            TooManyFailures: every evaluation failed; no end is recorded.
+        """
         if not self.finished:
+            self._check_that_one_worked()
             stop = Stop(self._reason, self._evaluations, self.settings.hours)
             self.ledger.record_stop(stop)
         missing = [name for name in _DERIVED if not (self.directory / name).exists()]

@@ -35,8 +35,8 @@ app = typer.Typer(
 SpaceOption = Annotated[
     str,
     typer.Option(
-        help="What to search: a name, or a name with arguments, such as "
-        '"moga(width=0.5)" or "nasbench201(data=cifar100)".'
+        help="What to search: moga, genet, gpunet, efficientnet_x, fbnet, nasbench201; with "
+        'arguments where you like, as in "moga(width=0.5)" or "nasbench201(data=cifar100)".'
     ),
 ]
 DataOption = Annotated[
@@ -113,8 +113,8 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
     device: Annotated[
         str,
         typer.Option(
-            help="Where latency counts: [bold]cpu[/bold] is this machine, measured; other names "
-            "are tables of measurements that ship with moga. Several: separate them by commas."
+            help="Where latency counts: [bold]cpu[/bold] is this machine, measured; [bold]moga "
+            "devices[/bold] lists all. Several: separate them by commas."
         ),
     ] = "cpu",
     objectives: Annotated[
@@ -134,7 +134,13 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
             show_default="none",
         ),
     ] = None,
-    searcher: Annotated[str, typer.Option(help="How to search: nsga2, random, ...")] = "nsga2",
+    searcher: Annotated[
+        str,
+        typer.Option(
+            help="How to search: nsga2, auto, bayes, lamcts, llr, controller, local, evolution, "
+            "pymoo, portfolio, random; with arguments where you like."
+        ),
+    ] = "nsga2",
     data: DataOption = None,
     evaluator: Annotated[
         str | None,

@@ -93,14 +93,22 @@ def _columns(members: list[Mapping[str, Any]]) -> list[str]:
 def _print_lines(content: Mapping[str, Any]) -> None:
     failed = f", {content['failed']} failed" if content["failed"] else ""
     directory = Path(content["run_dir"])
-    sys.stdout.write(
+    skipped = content["evaluations"] - content["measured"] - content["failed"]
+    lines = [
         f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
-        f"hypervolume {content['hypervolume']:.4f}\n"
-        + "".join(f"Front on {device}: {text}\n" for device, text in content["end_to_end"].items())
-        + f"Report:   {content['report']}\n"
-        f"Networks: {directory / 'family'}\n"
-        f"Continue a run that was interrupted with: moga resume {directory}\n"
-    )
+        f"hypervolume {content['hypervolume']:.4f}"
+    ]
+    if skipped and not content["front"]:
+        lines.append(
+            f"Nothing is on the front: {skipped} proposed networks exceed the limits by what the "
+            "tables say, and were not evaluated. Give wider limits."
+        )
+    lines += [f"Front on {device}: {text}" for device, text in content["end_to_end"].items()]
+    lines.append(f"Report:   {content['report']}")
+    if content["family"]:
+        lines.append(f"Networks: {directory / 'family'}")
+    lines.append(f"Continue a run that was interrupted with: moga resume {directory}")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def print_profile(

@@ -9,8 +9,9 @@ this order, for example:
 
 ``v`` is the version of the format, ``n`` counts lines from 0, ``kind`` and ``data`` are the record,
 and ``crc`` is the CRC-32 (IEEE 802.3, eight hex digits) of the line as it stands with
-``,"crc":"..."`` left out. A crash in the middle of a write can tear the last line alone, so a bad
-last line is cut off when the journal is opened, and damage anywhere else is refused.
+``,"crc":"..."`` left out. A write is one line, synced before the next begins: whatever a kill or a
+power cut tears is therefore in the last line, which nobody has acted on. A bad last line is cut off
+when the journal is opened, and damage anywhere else is refused.
 """
 
 import dataclasses
@@ -19,7 +20,6 @@ import json
 import os
 import socket
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -67,7 +67,8 @@ class Journal:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "journal.jsonl"
         >>> with Journal.open(path) as journal:
-        ...     journal.append([("asked", {"batch": 0}), ("asked", {"batch": 1})])
+        ...     journal.append("asked", {"batch": 0})
+        ...     journal.append("asked", {"batch": 1})
         >>> with Journal.open(path) as journal:
         ...     journal.records[1]
         Record(n=1, kind='asked', data={'batch': 1})
@@ -101,27 +102,26 @@ class Journal:
             raise
         return cls(file, records, len(content) - good)
 
-    def append(self, records: Iterable[tuple[str, Any]]) -> None:
-        """Append (kind, data) records; when this returns, they are on the disk.
+    def append(self, kind: str, data: Any) -> None:
+        """Append a record; when this returns, it is on the disk.
 
-        One write and one sync, however many they are. Where anything fails, nothing is appended.
+        One line, one write, one sync. Several lines a sync would let a power cut tear one and keep
+        the next, which could not be told from damage. Where anything fails, nothing is appended.
 
         Raises:
             ValueError: NaN or infinity in the data; None stands for what is unknown.
             TypeError: data that JSON cannot express.
             OSError: the disk refuses, for example because it is full.
         """
-        lines = [_line(n, kind, data) for n, (kind, data) in enumerate(records, self._next)]
-        if not lines:
-            return
+        line = _line(self._next, kind, data)
         before = os.fstat(self._file.fileno()).st_size
         try:
-            self._write(b"".join(lines))
+            self._write(line)
         except BaseException:
-            # Half a batch left here would become damage in the middle with the next append.
+            # Half a line left here would become damage in the middle with the next append.
             self._file.truncate(before)
             raise
-        self._next += len(lines)
+        self._next += 1
 
     def _write(self, content: bytes) -> None:
         rest = memoryview(content)
@@ -237,7 +237,8 @@ class RunLock:
     """Keeps a run directory for this process, until `release` or its end (kill -9 too).
 
     The file ``lock`` in the directory is locked by the kernel (flock) and stays when released:
-    removing it would let two processes lock two files of the same name. It says who holds it.
+    removing it would let two processes lock two files of the same name. It says who holds it, and
+    is empty once released, so that reading a finished run leaves all its files as they were.
 
     Args:
         directory: the run directory; made where there is none.
@@ -274,7 +275,9 @@ class RunLock:
 
     def release(self) -> None:
         """Let others use the directory."""
-        self._file.close()
+        if not self._file.closed:
+            self._file.truncate(0)
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

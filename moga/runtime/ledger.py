@@ -1,7 +1,6 @@
 """Ledger: what a run asked and what came back, over its journal; a resumed run reads it first."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -66,6 +65,7 @@ class Ledger:
         asked: the batches, in the order in which they were asked.
         answers: batch -> what came back, in the order in which it came.
         stop: the last recorded end, or None; asking for more takes it back.
+        torn_bytes: length of a last record that was never written whole, and was dropped.
 
     Raises:
         FormatError: a damaged journal.
@@ -73,6 +73,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal.open(path)
+        self.torn_bytes = self._journal.torn_bytes
         self.asked: list[Asked] = []
         self.answers: dict[int, Answer] = {}
         self.stop: Stop | None = None
@@ -105,23 +106,20 @@ class Ledger:
     def record_asked(self, genomes: Genomes, wanted: int) -> None:
         """Record the next batch, and how many genomes the searcher was asked for."""
         data = {"batch": len(self.asked), "genomes": genomes.tolist(), "wanted": wanted}
-        self._journal.append([("asked", data)])
+        self._journal.append("asked", data)
         self.asked.append(Asked(genomes, wanted))
         self.stop = None
 
-    def record_answers(self, answers: Sequence[tuple[int, Answer]]) -> None:
-        """Record what came back for one or several batches, with one sync."""
-        records = []
-        for batch, answer in answers:
-            outcomes = [x if x is None else outcome_to_json(x) for x in answer.outcomes]
-            data = {"batch": batch, "outcomes": outcomes, "seconds": round(answer.seconds, 3)}
-            records.append(("answered", data))
-        self._journal.append(records)
-        self.answers.update(answers)
+    def record_answer(self, batch: int, answer: Answer) -> None:
+        """Record what came back for a batch."""
+        outcomes = [x if x is None else outcome_to_json(x) for x in answer.outcomes]
+        data = {"batch": batch, "outcomes": outcomes, "seconds": round(answer.seconds, 3)}
+        self._journal.append("answered", data)
+        self.answers[batch] = answer
 
     def record_stop(self, stop: Stop) -> None:
         """Record why the run ended."""
-        self._journal.append([("stopped", dataclasses.asdict(stop))])
+        self._journal.append("stopped", dataclasses.asdict(stop))
         self.stop = stop
 
     def close(self) -> None:

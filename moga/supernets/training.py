@@ -39,6 +39,10 @@ __all__ = [
 
 _DIVERGED: Final = 1e3
 """A loss that no training comes back from; by chance it is the logarithm of the classes."""
+_LONG: Final = 600.0
+"""Seconds of training of which a user should know at once: more than the demonstration takes."""
+_STEPS_TO_KNOW: Final = 3
+"""Steps after which the length of a training is known well enough to say it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +250,8 @@ def train(
                 )
             recent = np.mean(records[-20:], axis=0)
             progress.advance(step + 1, loss=float(recent[0]), accuracy=float(recent[1]))
+            if step == _STEPS_TO_KNOW - 1:
+                _warn_of_long(total * (time.perf_counter() - wall) / _STEPS_TO_KNOW, progress)
     supernet.eval()
     loss, accuracy = np.mean(records[-max(1, total // 10) :], axis=0)
     return Training(
@@ -255,6 +261,16 @@ def train(
         loss=float(loss),
         accuracy=float(accuracy),
     )
+
+
+def _warn_of_long(seconds: float, progress: Progress) -> None:
+    """Say what a training will take, and what would take less, where somebody would wait long."""
+    if seconds > _LONG:
+        progress.note(
+            f"the training takes about {seconds / 60:.0f} minutes here, once: its weights are kept "
+            "for later runs. Time grows with the squares of resolution and width, so a smaller "
+            'space takes minutes: --space "moga(resolution=32, width=0.35)"'
+        )
 
 
 def _check_fits(supernet: Supernet, images: Images) -> None:

@@ -48,12 +48,19 @@ def test_best_within_a_limit(result: Result) -> None:
     ("limits", "message"),
     [
         ({"latency": 3}, "best() knows no 'latency'; columns: order, accuracy, latency_ms"),
-        ({"latency_ms": 0.5}, "no network of the front has latency_ms <= 0.5; the front has 3"),
+        ({"latency_ms": 0.5}, "has latency_ms <= 0.5; its 3 have latency_ms from 1"),
     ],
 )
 def test_best_that_there_is_not(result: Result, limits: dict, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         result.best(**limits)
+
+
+def test_an_empty_front_has_no_best(result: Result) -> None:
+    for row in result.rows:
+        row["on_front"] = False
+    with pytest.raises(UsageError, match="the front is empty: no evaluation succeeded"):
+        result.best(latency_ms=3)
 
 
 def test_choose_puts_the_most_accurate_first(result: Result) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moga.contracts import Failed, Measured
+from moga.contracts import Failed, Measured, Silent
 from moga.errors import (
     Exhausted,
     FormatError,
@@ -120,6 +120,14 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
+def test_a_storage_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"run's directory .*File exists; choose another"):
+        search(tmp_path / "file").run()
+    with pytest.raises(UsageError, match=r"run's directory .*Not a directory; choose another"):
+        search(tmp_path / "file" / "run").run()
+
+
 def test_resume_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no run \(there is no run.json\)"):
         Search.resume(tmp_path)
@@ -173,6 +181,40 @@ def test_all_failing_ends_with_a_clear_error(tmp_path: Path) -> None:
     assert (result.evaluations["status"] == "failed").sum() >= 40
     assert (result.evaluations["status"] == "measured").sum() >= 440
     assert len(result.evaluations) == 500
+
+
+def test_all_failing_in_a_short_run(tmp_path: Path) -> None:
+    def broken() -> Search:
+        return search(tmp_path / "run", evaluator=TableEvaluator(table={}), evaluations=8)
+
+    for _ in range(2):  # the first run, and the same again, of which the journal knows all
+        with pytest.raises(TooManyFailures, match=r"all 8 evaluations failed, .*KeyError.*; mend"):
+            broken().run()
+    mended = search(tmp_path / "run", evaluator=TableEvaluator(), evaluations=12).run()
+    assert mended.evaluations["status"].value_counts().to_dict() == {"failed": 8, "measured": 4}
+
+
+class Notes(Silent):
+    """Remembers what a run says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_torn_record_is_dropped_with_a_note_and_done_again(tmp_path: Path) -> None:
+    whole = search(tmp_path / "whole").run()
+    search(tmp_path / "run").run()
+    journal = tmp_path / "run" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:9]) + lines[9][:10] + bytes(20) + b"\n")
+    notes = Notes()
+    resumed = search(tmp_path / "run", progress=notes).run()
+    assert [text for text in notes.said if "torn by a crash (31 bytes)" in text]
+    assert journal.read_bytes().startswith(b"".join(lines[:9]))
+    assert files(resumed.run_dir)["front.csv"] == files(whole.run_dir)["front.csv"]
 
 
 def test_limits_that_are_known_before_cost_no_evaluation(tmp_path: Path) -> None:

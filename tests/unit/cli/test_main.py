@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import moga.search
+from moga import registry
 from moga.cli.main import _split, app
 from moga.errors import RunMismatch, TooManyFailures, UnknownName
 
@@ -163,6 +165,21 @@ def test_search_prints_the_family_and_how_to_go_on(fake):
     assert "latency measured" not in shown
 
 
+def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch):
+    nothing = SimpleNamespace(
+        run_dir=Path("runs/a"),
+        evaluations=pd.DataFrame({"status": ["skipped"] * 150}),
+        front=pd.DataFrame(),
+        hypervolume=0.0,
+        family=None,
+    )
+    monkeypatch.setattr(fake, "result", lambda self: nothing)
+    result = invoke("search")
+    assert result.exit_code == 0
+    assert "Nothing is on the front: 150 proposed networks exceed the limits" in result.output
+    assert "Networks:" not in result.output
+
+
 def test_a_search_without_family(fake, monkeypatch):
     monkeypatch.setattr(fake, "family", None)
     shown = invoke("search").stdout
@@ -268,6 +285,12 @@ def test_version_and_help():
         shown = invoke(command, "--help").stdout
         assert "Example" in shown
         assert f"moga {command}" in shown
+
+
+@pytest.mark.parametrize("kind", ["space", "searcher"])
+def test_help_names_all_that_there_is(kind):
+    shown = re.findall(r"\w+", invoke("search", "--help").output)
+    assert {*registry.names(kind)} - {"subspace"} <= {*shown}  # a subspace needs a space
 
 
 def test_the_command_line_loads_nothing_heavy():

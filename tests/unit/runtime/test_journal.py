@@ -24,7 +24,8 @@ def path(tmp_path: Path) -> Path:
 def write(path: Path, count: int = 3) -> list[bytes]:
     """Write a journal of `count` records; return its lines."""
     with Journal.open(path) as journal:
-        journal.append(("step", {"i": i, "x": 0.1 * i}) for i in range(count))
+        for i in range(count):
+            journal.append("step", {"i": i, "x": 0.1 * i})
     return path.read_bytes().splitlines(keepends=True)
 
 
@@ -43,23 +44,24 @@ class TestAppendAndOpen:
     def test_reads_what_was_appended_and_goes_on_counting(self, path: Path) -> None:
         data = {"genomes": [[1, 2]], "unknown": None, "text": "ä\n", "x": 0.1}
         with Journal.open(path) as journal:
-            journal.append([("asked", data)])
+            journal.append("asked", data)
         with Journal.open(path) as journal:
             assert journal.records == (Record(0, "asked", data),)
-            journal.append([("a", 1), ("b", [])])
+            journal.append("a", 1)
+            journal.append("b", [])
             assert len(journal) == 3
         with Journal.open(path) as journal:
             assert [(r.n, r.kind) for r in journal.records] == [(0, "asked"), (1, "a"), (2, "b")]
 
     def test_format_of_a_line_is_final(self, path: Path) -> None:
         with Journal.open(path) as journal:
-            journal.append([("asked", {"batch": 0})])
+            journal.append("asked", {"batch": 0})
         assert path.read_bytes() == line(data={"batch": 0}, kind="asked", n=0, v=1)
         assert (
             path.read_text() == '{"data":{"batch":0},"kind":"asked","n":0,"v":1,"crc":"53b1f6fd"}\n'
         )
 
-    def test_one_write_and_one_sync_a_batch(
+    def test_one_write_and_one_sync_a_record(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         calls: list[str] = []
@@ -67,21 +69,20 @@ class TestAppendAndOpen:
         with Journal.open(path) as journal:
             monkeypatch.setattr(os, "write", lambda *a: (calls.append("write"), real_write(*a))[1])
             monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), real_sync(fd))[1])
-            journal.append([("a", 1), ("b", 2), ("c", 3)])
-            journal.append([])
+            journal.append("a", {"x": [0.5] * 3000})
         assert calls == ["write", "sync"]
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-    def test_refuses_nan_and_writes_nothing_of_the_batch(self, path: Path, bad: float) -> None:
+    def test_refuses_nan_and_writes_nothing(self, path: Path, bad: float) -> None:
         with Journal.open(path) as journal:
             with pytest.raises(ValueError, match="not JSON compliant"):
-                journal.append([("good", 1), ("bad", {"x": bad})])
+                journal.append("bad", {"x": bad})
             with pytest.raises(TypeError, match="not JSON serializable"):
-                journal.append([("good", 1), ("bad", np.float32(1))])
+                journal.append("bad", np.float32(1))
             assert len(journal) == 0
         assert path.read_bytes() == b""
 
-    def test_full_disk_leaves_no_half_batch(
+    def test_full_disk_leaves_no_half_line(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = write(path)
@@ -90,9 +91,9 @@ class TestAppendAndOpen:
             with monkeypatch.context() as patch:
                 patch.setattr(os, "write", lambda fd, content: _half_then_full(real, fd, content))
                 with pytest.raises(OSError, match="No space left"):
-                    journal.append([("lost", {"x": "y" * 100})])
+                    journal.append("lost", {"x": "y" * 100})
             assert path.read_bytes() == b"".join(before)
-            journal.append([("kept", 1)])
+            journal.append("kept", 1)
         with Journal.open(path) as journal:
             assert [r.kind for r in journal.records] == ["step", "step", "step", "kept"]
 
@@ -100,7 +101,8 @@ class TestAppendAndOpen:
         real = os.write
         with Journal.open(path) as journal:
             monkeypatch.setattr(os, "write", lambda fd, content: real(fd, content[:7]))
-            journal.append([("a", "x" * 50), ("b", 2)])
+            journal.append("a", "x" * 50)
+            journal.append("b", 2)
         with Journal.open(path) as journal:
             assert [r.kind for r in journal.records] == ["a", "b"]
 
@@ -120,7 +122,7 @@ class TestTornTail:
             assert len(journal.records) == 2
             assert journal.torn_bytes == len(lines[2][:kept])
             assert path.read_bytes() == b"".join(lines[:2])
-            journal.append([("again", None)])
+            journal.append("again", None)
         with Journal.open(path) as journal:
             assert (journal.records[-1], journal.torn_bytes) == (Record(2, "again", None), 0)
 
@@ -129,6 +131,20 @@ class TestTornTail:
         path.write_bytes(b"".join(lines[:2]) + lines[2].replace(b'"i":2', b'"i":7'))
         with Journal.open(path) as journal:
             assert (len(journal.records), journal.torn_bytes) == (2, len(lines[2]))
+
+    @pytest.mark.parametrize("page", [0, 1, 2])
+    def test_page_that_never_reached_the_disk(self, path: Path, page: int) -> None:
+        """A power cut keeps any of the last write's pages; the others read as zeros."""
+        write(path, 2)
+        good = path.stat().st_size
+        with Journal.open(path) as journal:
+            journal.append("answered", {"values": [0.5] * 3000})
+        content = bytearray(path.read_bytes())
+        lost = slice(good + 4000 * page, good + 4000 * (page + 1))
+        content[lost] = bytes(len(content[lost]))
+        path.write_bytes(content)
+        with Journal.open(path) as journal:
+            assert (len(journal.records), journal.torn_bytes) == (2, len(content) - good)
 
     @pytest.mark.parametrize("tail", [b"\0" * 40, b"\0" * 40 + b"\n", b"[]\n", b"garbage\n"])
     def test_garbage_at_the_end_is_cut_off(self, path: Path, tail: bytes) -> None:
@@ -187,7 +203,7 @@ from moga.runtime.journal import Journal
 journal = Journal.open(sys.argv[1])
 print(len(journal), flush=True)
 while True:
-    journal.append([("batch", {"x": [0.5] * 300}) for _ in range(40)])
+    journal.append("batch", {"x": [0.5] * 12000})
     print(len(journal), flush=True)
 """
 
@@ -239,6 +255,12 @@ class TestRunLock:
         with RunLock(directory), pytest.raises(RunInUse, match=f"process {os.getpid()} on"):
             RunLock(directory)
         RunLock(directory).release()
+
+    def test_release_leaves_an_empty_file_and_may_be_repeated(self, tmp_path: Path) -> None:
+        lock = RunLock(tmp_path)
+        lock.release()
+        lock.release()
+        assert (tmp_path / "lock").read_bytes() == b""
 
     def test_holder_that_has_not_written_its_name(self, tmp_path: Path) -> None:
         with RunLock(tmp_path):

@@ -19,8 +19,8 @@ def test_what_was_recorded_is_read(tmp_path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.record_asked(np.array([[0, 1], [2, 3], [4, 5]]), wanted=4)
         ledger.record_asked(np.array([[6, 7]]), wanted=1)
-        ledger.record_answers([(1, Answer((Bounded({"accuracy": 3.0}, 0.5),), 1.0))])
-        ledger.record_answers([(0, Answer(OUTCOMES, 2.5))])
+        ledger.record_answer(1, Answer((Bounded({"accuracy": 3.0}, 0.5),), 1.0))
+        ledger.record_answer(0, Answer(OUTCOMES, 2.5))
         ledger.record_stop(Stop("evaluations", 4, None))
     with Ledger(path) as ledger:
         assert [asked.genomes.tolist() for asked in ledger.asked] == [
@@ -51,6 +51,6 @@ def test_asking_more_takes_a_stop_back(tmp_path: Path) -> None:
 def test_records_that_make_no_sense(tmp_path: Path, kind: str, data: dict) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal.open(path) as journal:
-        journal.append([(kind, data)])
+        journal.append(kind, data)
     with pytest.raises(FormatError, match=f"record {kind!r}|record '{kind}'|{json.dumps(kind)}"):
         Ledger(path)

@@ -20,13 +20,16 @@ QUICK = Recipe(optimizer="sgd", rate=0.05, steps=2, batch=16, workers=2)
 
 class Recorder(Silent):
     def __init__(self):
-        self.phases, self.figures = [], []
+        self.phases, self.figures, self.notes = [], [], []
 
     def phase(self, name, total=None, unit=""):
         self.phases.append((name, total, unit))
 
     def advance(self, done, **values):
         self.figures.append((done, values))
+
+    def note(self, text):
+        self.notes.append(text)
 
 
 def test_every_choice_is_in_exactly_one_path():
@@ -162,6 +165,15 @@ def test_images_that_do_not_fit_the_space(images):
     supernet = Supernet(MoGASpace(resolution=32, width=0.1, num_classes=10))
     with pytest.raises(UsageError, match=r"build the space with resolution=16, num_classes=3"):
         train(supernet, images, QUICK)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, 1), (600.0, 0)])
+def test_a_long_training_is_told_at_once(space, images, monkeypatch, seconds, said):
+    monkeypatch.setattr(training, "_LONG", seconds)
+    recorder = Recorder()
+    train(Supernet(space), images, dataclasses.replace(QUICK, steps=4), progress=recorder)
+    assert len(recorder.notes) == said
+    assert all('--space "moga(resolution=32, width=0.35)"' in note for note in recorder.notes)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(space, images):
