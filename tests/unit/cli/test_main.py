@@ -172,6 +172,7 @@ def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch):
         front=pd.DataFrame(),
         hypervolume=0.0,
         family=None,
+        measured=None,
     )
     monkeypatch.setattr(fake, "result", lambda self: nothing)
     result = invoke("search")
