@@ -239,6 +239,12 @@ def goals_of(
         if "nsga2(population=20)" in labels:
             value = ratio(results, "nsga2(population=20)", "pymoo NSGA-II", budget)[0]
             goals.append(Goal(f"weighted NSGA-II / pymoo's at {budget}", value, "<=", 1.0))
+            for ours, theirs in (
+                ("nsga2(population=20)", CONTROLS[0]),
+                ("nsga2(population=20), nothing known", "pymoo NSGA-II"),
+            ):
+                value, low, high = ratio(results, ours, theirs, budget)
+                figures[f"{ours} / {theirs} at {budget}"] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
     return figures, goals
 
 
