@@ -1,6 +1,6 @@
 """Strictly fair training of a supernet, and the recipes.
 
-Chu, Zhang, Xu 2019, "FairNAS" (arXiv 1907.01845), Definition 2 and Algorithm 1: a step draws, for
+Chu, Zhang, Xu 2019, "FairNAS" (arXiv 1907.01845), strict fairness, Algorithm 1: a step draws, for
 each layer, a permutation of its choices; path number i takes each layer's i-th. So every choice of
 every layer is trained exactly once on the same minibatch; gradients accumulate, and the weights
 change once.
