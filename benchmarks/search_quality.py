@@ -272,18 +272,21 @@ def picture(results: dict[str, dict[str, np.ndarray]], labels: list[str], path: 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "moga"
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
-    figure, axes = plt.subplots(figsize=(8, 5))
-    for label in labels:
+    figure, axes = plt.subplots(figsize=(9.5, 5))
+    for number, label in enumerate(labels):
         logs = [np.log(np.maximum(c[label].mean(axis=0), 1e-6)) for c in results.values()]
         values = np.exp(np.mean(logs, axis=0))
         style = "-" if label in OURS else "--"
-        axes.plot(BUDGETS[: len(values)], values, style, marker="o", markersize=3, label=label)
+        look = {"marker": "o", "markersize": 3, "color": plt.get_cmap("tab20")(number)}
+        axes.plot(BUDGETS[: len(values)], values, style, label=label, **look)
     axes.set(xscale="log", yscale="log", xlabel="unique evaluations")
     axes.set_ylabel("regret, geometric mean over the tasks")
     axes.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS], minor=False)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
