@@ -19,8 +19,8 @@ def weighted_crowding(
     For each objective the gap between the two neighbours, divided by the objective's range and
     multiplied with its weight, summed over objectives; the first and last member along any
     objective get infinity, so that they are kept. After Chu, Zhang, Xu 2020, MoGA (arXiv
-    1908.01314), section 4.2, Eq. 5; equal weights give Deb et al. 2002, section III-B, times a
-    constant.
+    1908.01314), section 4.2, Eq. 5, as we recall it: we had the paper's introduction, not its
+    formulas. Equal weights give Deb et al. 2002, section III-B, times a constant.
 
     The range is that of the *current population* (parents and offspring, the feasible ones), as in
     Deb 2002; pymoo normalises within the front, so its order of survivors can differ. An
