@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from moga.errors import FormatError
+from moga.errors import FormatError, UsageError
 from moga.files import atomic_path
 from moga.network import Network
 from moga.networks.blocks import build_block
@@ -27,11 +27,16 @@ class NetworkModule(nn.Module):
 
     Args:
         network: the description.
-        drop_rate: dropout before the last linear layer while training.
+        drop_rate: dropout before the last linear layer while training, from 0 to below 1.
+
+    Raises:
+        UsageError: another `drop_rate`.
     """
 
     def __init__(self, network: Network, *, drop_rate: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= drop_rate < 1:
+            raise UsageError(f"drop_rate is {drop_rate!r}; give a number from 0 to below 1")
         self.network = network
         self.blocks = nn.ModuleList(build_block(block) for block in network)
         self.dropout = nn.Dropout(drop_rate)

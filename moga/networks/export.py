@@ -6,13 +6,15 @@ of the network. It is written by torch's exporter (``torch.onnx.export(dynamo=Tr
 one that is still developed.
 """
 
+import contextlib
 import copy
 import dataclasses
 import importlib.util
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+import resource
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -47,6 +49,12 @@ _MOST_BYTES: Final = 2**31 - 2**20
 _COPIES: Final = 5
 """Weights that exist at once: the module's, its folded copy, the exporter's, the serialised file,
 and ONNX Runtime's."""
+
+_OUT_OF_MEMORY: Final = re.compile(
+    "not enough memory|can(no|')t allocate memory|bad.?alloc|failed to (serialize proto|allocate)",
+    re.IGNORECASE,
+)
+"""How libraries say it without a MemoryError: torch, C++, protobuf, ONNX Runtime."""
 
 _SETTLING_PIXELS: Final = 2 * 10**5
 _DAMPING: Final = 0.25
@@ -127,7 +135,8 @@ def export_onnx(
     Raises:
         MissingExtra: onnx, onnxscript or (to check) onnxruntime is not installed.
         UsageError: a batch or opset that cannot be; a network that does not fit into memory or
-            into one file; operations that ONNX does not have, by name.
+            into one file; memory that ran out on the way; operations that ONNX does not have, by
+            name.
         FormatError: weights of another network.
         ExportFailed: the file computes something else than torch does; nothing is written.
     """
@@ -137,18 +146,19 @@ def export_onnx(
     shape = _shape_of(network, input_shape)
     most = max(batch or max(_CHECKED_BATCHES), 0 if weights else _settling_batch(shape))
     _check_room(network, shape, most)
-    module = _module_of(network, weights)
-    count = len(_foldable(module)) if fold_norm else 0
-    if fold_norm:
-        module = fold_norms(module)
-    program, outputs = _trace(module, shape, batch, opset, simplify=fold_norm)
-    described = getattr(module, "network", None)
-    if isinstance(described, Network):
-        program.model.metadata_props["moga.network"] = described.digest
-    with atomic_path(path) as temporary:
-        program.save(str(temporary), external_data=False)
-        difference = _difference(module, temporary, shape, batch) if check else None
-        size = temporary.stat().st_size
+    with _telling_of_memory():
+        module = _module_of(network, weights)
+        count = len(_foldable(module)) if fold_norm else 0
+        if fold_norm:
+            module = fold_norms(module)
+        program, outputs = _trace(module, shape, batch, opset, simplify=fold_norm)
+        described = getattr(module, "network", None)
+        if isinstance(described, Network):
+            program.model.metadata_props["moga.network"] = described.digest
+        with atomic_path(path) as temporary:
+            program.save(str(temporary), external_data=False)
+            difference = _difference(module, temporary, shape, batch) if check else None
+            size = temporary.stat().st_size
     return Exported(
         path=path,
         inputs=(batch, *shape),
@@ -159,6 +169,33 @@ def export_onnx(
         size_bytes=size,
         difference=difference,
     )
+
+
+@contextlib.contextmanager
+def _telling_of_memory() -> Iterator[None]:
+    """Turn memory that runs out, whichever library notices, into one error.
+
+    `_check_room` estimates; others may take memory meanwhile.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not any(_is_out_of_memory(cause) for cause in _causes(error)):
+            raise
+        raise UsageError(
+            "memory ran out during the export; nothing was written. Export a smaller network or "
+            "batch, without the check, or on a machine with more"
+        ) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 def _require(libraries: Iterable[str]) -> None:
@@ -199,6 +236,11 @@ def available_bytes() -> int:
     if system.is_file():
         found = re.search(r"MemAvailable:\s+(\d+) kB", system.read_text(encoding="ascii"))
         free += [int(found[1]) * 1024] if found else []
+    most_addresses, _ = resource.getrlimit(resource.RLIMIT_AS)  # as `ulimit -v` sets it
+    taken = Path("/proc/self/statm")
+    if most_addresses != resource.RLIM_INFINITY and taken.is_file():
+        pages = int(taken.read_text(encoding="ascii").split()[0])
+        free.append(max(0, most_addresses - pages * os.sysconf("SC_PAGE_SIZE")))
     group = Path("/sys/fs/cgroup")
     files = (group / "memory.max", group / "memory.current")
     if all(file.is_file() for file in files):

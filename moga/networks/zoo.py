@@ -231,7 +231,8 @@ def create_model(
 
     Raises:
         UnknownName: neither a published network nor a file.
-        UsageError: a class count or resolution below 1; levels that the network does not have.
+        UsageError: a class count or resolution below 1, or a `drop_rate` outside 0 to 1; levels
+            that the network does not have.
         FormatError: a damaged file, or one of another version.
         InvalidBlock: a file with an impossible network.
     """

@@ -344,8 +344,50 @@ def test_more_than_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert nothing_is_left(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(MemoryError(), id="python"),
+        pytest.param(RuntimeError("DefaultCPUAllocator: can't allocate memory"), id="torch"),
+        pytest.param(ValueError("Failed to serialize proto"), id="protobuf"),
+        pytest.param(RuntimeError("std::bad_alloc"), id="c++"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_memory_that_runs_out_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, wrapped: bool
+) -> None:
+    def difference(*_args: object) -> float:
+        assert len(list(tmp_path.iterdir())) == 1  # the file under its temporary name
+        if wrapped:
+            raise KeyError("in the exporter") from error
+        raise error
+
+    monkeypatch.setattr(export, "_difference", difference)
+    with pytest.raises(UsageError, match=r"memory ran out during the export; nothing was written"):
+        export_onnx(_linear(8), tmp_path / "net.onnx")
+    assert nothing_is_left(tmp_path)
+
+
+def test_other_errors_are_not_taken_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def difference(*_args: object) -> float:
+        raise KeyError("another")
+
+    monkeypatch.setattr(export, "_difference", difference)
+    with pytest.raises(KeyError, match="another"):
+        export_onnx(_linear(8), tmp_path / "net.onnx")
+    assert nothing_is_left(tmp_path)
+
+
 def test_some_memory_is_available() -> None:
     assert 2**20 < export.available_bytes() < 2**50
+
+
+def test_a_limit_on_addresses_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export.resource, "getrlimit", lambda _which: (2**20, 2**20))
+    assert export.available_bytes() == 0
 
 
 def test_a_block_that_cannot_exist_is_refused_before(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_dropout_before_the_classifier_while_training() -> None:
     assert int((dropped == 0).sum()) > int((kept == 0).sum()) + 400
 
 
+@pytest.mark.parametrize("rate", [-0.1, 1, 2])
+def test_a_drop_rate_that_cannot_be(rate: float) -> None:
+    with pytest.raises(UsageError, match=f"drop_rate is {rate}; give a number from 0 to below 1"):
+        small(drop_rate=rate)
+
+
 def test_a_backbone_gives_the_strides_that_a_detector_reads() -> None:
     backbone = small(features_only=True).eval()
     assert isinstance(backbone, Backbone)
