@@ -134,11 +134,13 @@ class Plan:
             InvalidObjective: objectives that cannot be read or do not fit.
             UsageError: parts that do not fit together.
         """
+        _check_kinds(space, objectives=objectives, constraints=constraints)
         images, built = space_and_images(space, data)
         if images is not None:
             _check_images(images, built, data)
         listed = [device] if isinstance(device, str) or not isinstance(device, Sequence) else device
         devices = tuple(registry.create("device", item) for item in listed)
+        _check_protocol("device", devices, Device, "cpu")
         names = [item.name for item in devices]
         if not devices or len(set(names)) < len(names):
             raise UsageError(f"give one or more devices, each once; got {names}")
@@ -150,6 +152,8 @@ class Plan:
         for item in _listed(source):
             if isinstance(item, str):
                 registry.parameters("evaluator", item)
+            else:
+                _check_protocol("evaluator", [item], Evaluator, "supernet")
         if _measures_latency(source) and len(devices) > 1:
             raise UsageError(
                 f"an evaluator measures latency, but the search has {len(devices)} devices "
@@ -364,6 +368,37 @@ def space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any, 
         "space", space, resolution=images.resolution, num_classes=images.num_classes
     )
     return images, built
+
+
+def _check_kinds(
+    space: Space | str,
+    **lists: Sequence[Objective | str] | None,
+) -> None:
+    """Check what would otherwise fail far from where it was given.
+
+    Raises:
+        UsageError: a space that is neither text nor a `Space`, or one text in place of a list.
+    """
+    if not isinstance(space, str | Space):
+        raise UsageError(f'the space is {space!r}; give a name such as "moga", or a Space')
+    for name, value in lists.items():
+        if isinstance(value, str | Objective):
+            items = ", ".join(f'"{part.strip()}"' for part in str(value).split(","))
+            raise InvalidObjective(f"{name} is one text, not a list; give {name}=[{items}]")
+
+
+def _check_protocol(kind: str, items: Sequence[Any], protocol: type, name: str) -> None:
+    """Check that objects have what their kind is used for.
+
+    Raises:
+        UsageError: one that has not.
+    """
+    for item in items:
+        if not isinstance(item, protocol):
+            raise UsageError(
+                f"the {kind} is {item!r}; give a name such as {name!r}, or an object with what "
+                f"moga's {protocol.__name__} has"
+            )
 
 
 def _check_images(images: Any, built: Any, data: str | Path | None) -> None:

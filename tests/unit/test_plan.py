@@ -51,6 +51,13 @@ def test_the_space_follows_the_images() -> None:
         (("nasbench201", ["pixel3", "pixel3"], None), UsageError, "each once"),
         (("moga(resolution=64)", "cpu", None), UsageError, "resolution=64, the images"),
         (("moga(depth=3)", "cpu", None), UsageError, "takes no depth"),
+        ((5, "cpu", None), UsageError, 'the space is 5; give a name such as "moga", or a Space'),
+        (("nasbench201", 5, None), UsageError, "the device is 5; give a name such as 'cpu', or an"),
+        (
+            ("nasbench201", "pixel3", "accuracy, latency<=3"),
+            InvalidObjective,
+            'objectives is one text, not a list; give objectives=["accuracy", "latency<=3"]',
+        ),
     ],
 )
 def test_what_does_not_fit(arguments: tuple, error: type[Exception], message: str) -> None:
@@ -61,6 +68,8 @@ def test_what_does_not_fit(arguments: tuple, error: type[Exception], message: st
 def test_limit_of_an_objective_as_constraint() -> None:
     with pytest.raises(InvalidObjective, match=re.escape("latency<=...")):
         Plan.make("nasbench201", "pixel3", None, constraints=["latency<=3"])
+    with pytest.raises(InvalidObjective, match=re.escape('give constraints=["macs<=3e8"]')):
+        Plan.make("nasbench201", "pixel3", None, constraints="macs<=3e8")
 
 
 def test_data_for_a_space_with_its_own() -> None:
@@ -71,6 +80,8 @@ def test_data_for_a_space_with_its_own() -> None:
 def test_unknown_evaluator() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'supernet'"):
         Plan.make("moga", "cpu", None, evaluator="supernett")
+    with pytest.raises(UsageError, match=r"the evaluator is 5; .* what moga's Evaluator has"):
+        Plan.make("nasbench201", "pixel3", None, evaluator=5)
 
 
 def test_several_devices() -> None:
