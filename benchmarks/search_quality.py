@@ -48,8 +48,8 @@ BATCH = 4
 CONTROLS = ("pymoo NSGA-II, latency known",)
 OURS = {
     "auto": ("auto", True, 800),
-    "auto, nothing known": ("auto", False, 200),
-    "portfolio": ("portfolio", True, 200),
+    "auto, nothing known": ("auto", False, 800),
+    "portfolio": ("portfolio", True, 800),
     "lamcts": ("lamcts", True, 200),
     "nsga2": ("nsga2", True, 800),
     "nsga2, nothing known": ("nsga2", False, 800),
