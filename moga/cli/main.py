@@ -361,7 +361,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
 
         from moga import registry
         from moga.devices.base import Device, Measures
-        from moga.devices.profile import table_error
+        from moga.devices.profile import checked_table
         from moga.plan import space_and_images
         from moga.report.progress import auto
 
@@ -370,11 +370,17 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
         path = output or Path(f"latency-{built.name}-{target.name}.npz")
         error = None
         with auto() as progress:
-            table = target.table(built, progress)
-            table.save(path)
             if isinstance(target, Measures):
-                rng = np.random.default_rng(0)
-                error = table_error(table, target, networks=networks, rng=rng, progress=progress)
+                table, error = checked_table(
+                    built,
+                    target,
+                    networks=networks,
+                    rng=np.random.default_rng(0),
+                    progress=progress,
+                )
+            else:
+                table = target.table(built, progress)
+            table.save(path)
         print_profile(table, error, path, as_json=as_json)
 
 

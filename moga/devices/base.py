@@ -10,7 +10,15 @@ from moga.network import Network
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
 
-__all__ = ["PROVENANCES", "Device", "Latency", "Measures", "Provenance", "noise_grid"]
+__all__ = [
+    "PROVENANCES",
+    "Device",
+    "Latency",
+    "Measures",
+    "Provenance",
+    "TimesBeside",
+    "noise_grid",
+]
 
 Provenance = Literal["measured", "table", "fitted", "roofline", "imported"]
 """measured: timed here; table: a sum of blocks' times, or looked up; fitted: from end-to-end times
@@ -102,6 +110,21 @@ class Measures(Protocol):
 
         Raises:
             MeasurementFailed: one could not be built or timed.
+        """
+
+
+@runtime_checkable
+class TimesBeside(Protocol):
+    """The capability of a device to time whole networks in the same rounds as a table's blocks."""
+
+    def table_beside(
+        self, space: Space, networks: Sequence[Network], progress: Progress | None = None
+    ) -> tuple[CostTable, list[Latency]]:
+        """Return a table, and one latency a network, in order; none where it was not possible.
+
+        Raises:
+            UsageError: a space that this device knows nothing of.
+            MeasurementFailed: a block or network could not be built or timed.
         """
 
 

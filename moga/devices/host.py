@@ -14,19 +14,16 @@ from moga.devices.base import Latency
 from moga.devices.engines.base import Engine
 from moga.devices.isolated import Isolated
 from moga.devices.profile import (
-    PROTOCOL,
     Chunks,
     ChunkTimer,
     Missing,
-    Sampling,
     Spread,
     Timed,
     here,
-    measure,
     profile_space,
 )
 from moga.devices.store import ValueStore
-from moga.devices.timing import Subject
+from moga.devices.timing import PROTOCOL, Sampling, Subject, measure
 from moga.errors import UsageError
 from moga.files import cache_dir, digest
 from moga.network import Network
@@ -136,6 +133,20 @@ class HostDevice:
             UsageError: a space with too many distinct blocks; blocks that may not be timed.
             MeasurementFailed: a block cannot be built or run.
         """
+        return self.table_beside(space, (), progress)[0]
+
+    def table_beside(
+        self, space: Space, networks: Sequence[Network], progress: Progress | None = None
+    ) -> tuple[CostTable, list[Latency]]:
+        """Do as `table`, and return a latency for each of some networks that the table never used.
+
+        They are timed in the same rounds, or were in those that the cached blocks come from; where
+        neither holds, as with workers or predicted blocks, no latency is returned.
+
+        Raises:
+            UsageError: a space with too many distinct blocks; blocks that may not be timed.
+            MeasurementFailed: a block or network cannot be built or run.
+        """
         table = profile_space(
             space,
             self.engine,
@@ -147,8 +158,11 @@ class HostDevice:
             refresh=self.refresh,
             missing=self.missing,
             spread=self._spread,
+            beside=networks,
         )
-        return dataclasses.replace(table, provenance={**table.provenance, **self.about})
+        known = self.store.read(networks, self.sampling.rounds)
+        latencies = [known[one] for one in networks] if len(known) == len(set(networks)) else []
+        return dataclasses.replace(table, provenance={**table.provenance, **self.about}), latencies
 
 
 def _sampling(seconds: float, rounds: int) -> Sampling:

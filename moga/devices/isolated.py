@@ -19,11 +19,11 @@ from functools import cached_property
 from typing import IO, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moga.contracts import Progress
 from moga.devices.engines.base import Engine, Run
-from moga.devices.timing import Sampling, Subject, time_rounds
+from moga.devices.timing import Rounds, Sampling, Subject, time_rounds
+from moga.devices.walks import Succession
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 
@@ -94,7 +94,9 @@ class Isolated:
         rng: np.random.Generator,
         progress: Progress,
         phase: str,
-    ) -> NDArray[np.float64]:
+        *,
+        successions: Sequence[Succession] = (),
+    ) -> Rounds:
         """Time everything in shuffled rounds, in the child; see `timing.time_rounds`.
 
         Raises:
@@ -106,6 +108,7 @@ class Isolated:
             "sampling": vars(sampling),
             "seed": int(rng.integers(2**32)),
             "phase": phase,
+            "successions": list(successions),
         }
         try:
             _send(_pipe(child.stdin), request)
@@ -120,7 +123,7 @@ class Isolated:
             self.close()
             raise
 
-    def _answers(self, pipe: IO[bytes], progress: Progress) -> NDArray[np.float64]:
+    def _answers(self, pipe: IO[bytes], progress: Progress) -> Rounds:
         while True:
             answer = _receive(pipe)
             match answer:
@@ -128,8 +131,8 @@ class Isolated:
                     progress.phase(name, total, unit)
                 case {"advance": int(done)}:
                     progress.advance(done)
-                case {"times": times}:
-                    return np.array(times, dtype=np.float64)
+                case {"ms": ms, "order": order}:
+                    return Rounds(np.array(ms, dtype=np.float64), np.array(order, dtype=np.int64))
                 case {"failed": str(text)}:
                     raise MeasurementFailed(text)
 
@@ -235,14 +238,15 @@ def serve() -> None:
 
 def _timed(engine: Engine, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     try:
-        times = time_rounds(
+        rounds = time_rounds(
             engine,
             [_from_json(subject) for subject in request["subjects"]],
             Sampling(**request["sampling"]),
             rng=np.random.default_rng(request["seed"]),
             progress=progress,
             phase=request["phase"],
+            successions=[(first, second) for first, second in request["successions"]],
         )
     except MeasurementFailed as error:
         return {"failed": str(error)}
-    return {"times": times.tolist()}
+    return {"ms": rounds.ms.tolist(), "order": rounds.order.tolist()}

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from moga.devices.base import Latency
 from moga.devices.host import HostDevice
-from moga.devices.profile import Sampling
+from moga.devices.timing import Sampling
 from moga.errors import UnknownName, UsageError
 from moga.registry import create
 

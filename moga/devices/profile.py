@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Progress, Silent
-from moga.devices.base import Device, Latency, Measures, noise_grid
+from moga.devices.base import Device, Latency, Measures, TimesBeside, noise_grid
 from moga.devices.engines.base import Engine
 from moga.devices.predict import FEWEST, BlockRegression
 from moga.devices.store import ValueStore
@@ -33,12 +33,10 @@ from moga.devices.timing import (
     PROTOCOL,
     Sampling,
     Subject,
-    measure,
-    steady,
     summarise,
     time_rounds,
-    trimmed_mean,
 )
+from moga.devices.walks import Succession
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 from moga.networks.count import count_macs, count_params
@@ -47,20 +45,16 @@ from moga.spaces.cost import CostTable, slot_blocks
 from moga.spaces.entries import SlotBlocks, find_blocks
 
 __all__ = [
-    "PROTOCOL",
     "Missing",
-    "Sampling",
     "TableError",
     "anchor_networks",
     "block_uses",
     "check_table",
-    "measure",
+    "checked_table",
     "profile_space",
-    "steady",
+    "successions",
     "sum_blocks",
     "table_error",
-    "time_rounds",
-    "trimmed_mean",
     "unique_blocks",
 ]
 
@@ -71,6 +65,7 @@ others predicted and marked; or the table is refused."""
 _MOST_BLOCKS: Final = 5000
 _GRID_SAMPLE: Final = 256
 _USES_SAMPLE: Final = 4096
+_SUCCESSIONS_SAMPLE: Final = 256
 _PROBES: Final = 7
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
@@ -130,6 +125,18 @@ def anchor_networks(space: Space, n: int) -> list[Network]:
     return list(dict.fromkeys(space.decode(genome) for genome in genomes))
 
 
+def successions(space: Space, subjects: Sequence[Subject]) -> list[Succession]:
+    """Return which subjects follow which in 256 random networks, always the same for a space."""
+    position = {subject: index for index, subject in enumerate(subjects)}
+    genomes = sample_uniform(space.sizes, _SUCCESSIONS_SAMPLE, np.random.default_rng(0))
+    found: dict[Succession, None] = {}
+    for genome in genomes:
+        for first, second in itertools.pairwise(space.decode(genome)):
+            if first in position and second in position:
+                found[position[first], position[second]] = None
+    return list(found)
+
+
 def sum_blocks(
     space: Space, values: Mapping[Block, Latency]
 ) -> tuple[tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...]]:
@@ -153,6 +160,7 @@ class ChunkTimer:
         engine: runs them.
         settings: what the engine's settings must be, so that no worker on other hardware joins.
         sampling: how often each is timed.
+        space: whose networks say what runs after what.
         probes: timed in every chunk, in front.
         progress: is told of the rounds; leave it out for workers elsewhere.
     """
@@ -160,6 +168,7 @@ class ChunkTimer:
     engine: Engine
     settings: Mapping[str, Any]
     sampling: Sampling
+    space: Space
     probes: tuple[Block, ...]
     progress: Progress = dataclasses.field(default_factory=Silent)
 
@@ -176,15 +185,17 @@ class ChunkTimer:
                 f"a worker has {name} {here.get(name)!r}, the table is of {name} "
                 f"{self.settings[name]!r}; use workers of the same kind only"
             )
-        times = time_rounds(
+        subjects = [*self.probes, *chunk]
+        rounds = time_rounds(
             self.engine,
-            [*self.probes, *chunk],
+            subjects,
             self.sampling,
             rng=np.random.default_rng(),
             progress=self.progress,
             phase="time the blocks",
+            successions=successions(self.space, subjects),
         )
-        latencies, _ = summarise(times, self.sampling, self.engine.batch, Silent())
+        latencies, _ = summarise(rounds, self.sampling, self.engine.batch, Silent())
         return latencies[: len(self.probes)], latencies[len(self.probes) :]
 
 
@@ -215,22 +226,29 @@ class _Job:
 
 
 def _time_at_once(
-    job: _Job, missing: Sequence[Block], anchors: Sequence[Network]
+    job: _Job,
+    missing: Sequence[Block],
+    anchors: Sequence[Network],
+    beside: Sequence[Network] = (),
 ) -> tuple[dict[Subject, Latency], float | None, float]:
-    """Time blocks and anchors in one set of rounds; return values, drift, and seconds timed."""
-    subjects: list[Subject] = [*missing, *anchors]
-    times = time_rounds(
+    """Time blocks and networks in one set of rounds; return values, drift, and seconds timed."""
+    subjects: list[Subject] = list(dict.fromkeys([*missing, *anchors, *beside]))
+    sampling = job.sampling
+    if beside:
+        sampling = dataclasses.replace(sampling, seconds=2 * sampling.seconds)
+    rounds = time_rounds(
         job.engine,
         subjects,
-        job.sampling,
+        sampling,
         rng=job.rng,
         progress=job.progress,
         phase="time the blocks",
+        successions=successions(job.space, subjects),
     )
-    latencies, drift = summarise(times, job.sampling, job.engine.batch, job.progress)
+    latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
     values = dict(zip(subjects, latencies, strict=True))
     job.store.write(values)
-    return values, drift, float(times.sum()) / 1e3
+    return values, drift, float(rounds.ms.sum()) / 1e3
 
 
 def _time_in_chunks(
@@ -246,7 +264,7 @@ def _time_in_chunks(
     probes = tuple(ordered[:_PROBES])
     sampling = dataclasses.replace(job.sampling, seconds=0.0)
     progress = job.progress if spread is here else Silent()
-    timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, probes, progress)
+    timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, job.space, probes, progress)
     visits = sampling.rounds + sampling.warmups + _BUILDING
     values: dict[Subject, Latency] = {}
     timed: dict[Block, Latency] = {}
@@ -330,6 +348,7 @@ def profile_space(
     refresh: bool = False,
     missing: Missing = "measure",
     spread: Spread = here,
+    beside: Sequence[Network] = (),
 ) -> CostTable:
     """Build a device's latency table of a space.
 
@@ -351,6 +370,9 @@ def profile_space(
         refresh: time everything again.
         missing: what becomes of blocks that have no time yet.
         spread: carries the work over chunks of blocks, here or to workers.
+        beside: networks that are timed in the same rounds, which then take up to twice the
+            seconds, and put into the store; the table makes no use of them. They are left out where
+            blocks are timed in chunks, or not at all.
 
     Raises:
         UsageError: too many blocks; blocks without a time that may not be timed; too few timed to
@@ -372,7 +394,13 @@ def profile_space(
     reused = sum(block in known for block in uses)
     if reused:
         progress.note(f"{reused} of {len(uses)} blocks were timed before on this machine; reused.")
-    fresh, drift, seconds = _time_missing(job, uses, anchors, known, missing=missing, spread=spread)
+    if missing == "measure" and spread is here and reused < len(uses):
+        lacking = [block for block in uses if block not in known]
+        fresh, drift, seconds = _time_at_once(job, lacking, anchors, beside)
+    else:
+        fresh, drift, seconds = _time_rest(
+            job, uses, anchors, known, missing=missing, spread=spread
+        )
     values = {**known, **fresh}
     measured = {block: values[block] for block in uses if block in values}
     whole = len(measured) == len(uses) and all(anchor in values for anchor in anchors)
@@ -395,7 +423,7 @@ def profile_space(
     return dataclasses.replace(table, provenance={**table.provenance, **provenance})
 
 
-def _time_missing(
+def _time_rest(
     job: _Job,
     uses: Mapping[Block, float],
     anchors: Sequence[Network],
@@ -415,10 +443,6 @@ def _time_missing(
             )
         return {}, None, 0.0
     unknown = [anchor for anchor in anchors if anchor not in known]
-    if missing == "measure" and spread is here:
-        if lacking or unknown:
-            return _time_at_once(job, lacking, anchors)
-        return {}, None, 0.0
     if not lacking:
         return _time_at_once(job, [], anchors) if unknown else ({}, None, 0.0)
     order = _order(lacking, uses)
@@ -603,10 +627,59 @@ def table_error(
         UsageError: a device that cannot measure, another metric, too few networks.
         MeasurementFailed: a network cannot be built or run.
     """
+    return check_table(table, device, _random(table.space, networks, rng), progress)
+
+
+def _random(space: Space, networks: int, rng: np.random.Generator) -> Genomes:
     if networks < 2:
         raise UsageError(f"networks is {networks}; give 2 or more")
-    genomes = sample_uniform(table.space.sizes, networks, rng)
-    return check_table(table, device, genomes, progress)
+    return sample_uniform(space.sizes, networks, rng)
+
+
+def _error(
+    predicted_ms: NDArray[np.float64], measured: Sequence[Latency], drift: float | None = None
+) -> TableError:
+    return TableError(
+        predicted_ms,
+        measured_ms=np.array([latency.ms for latency in measured]),
+        measured_spread_ms=np.array([latency.spread or 0.0 for latency in measured]),
+        drift=drift,
+    )
+
+
+def checked_table(
+    space: Space,
+    device: Device,
+    *,
+    networks: int = 30,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> tuple[CostTable, TableError]:
+    """Build a device's table and compare it with random networks.
+
+    They are timed among the blocks where the device can do that, so that a machine which changes
+    its speed changes both; otherwise after them, as `table_error` does.
+
+    Args:
+        space: of the table.
+        device: one that measures.
+        networks: how many, at least 2.
+        rng: draws them; consumed.
+        progress: is told how far it is.
+
+    Raises:
+        UsageError: as `table_error` and the device's table.
+        MeasurementFailed: a block or network cannot be built or run.
+    """
+    genomes = _random(space, networks, rng)
+    if isinstance(device, TimesBeside):
+        chosen = [space.decode(genome) for genome in genomes]
+        table, latencies = device.table_beside(space, chosen, progress)
+        if latencies:
+            return table, _error(table(genomes), latencies)
+    else:
+        table = device.table(space, progress or Silent())
+    return table, check_table(table, device, genomes, progress)
 
 
 def check_table(
@@ -646,9 +719,4 @@ def check_table(
     if anchors:
         now = np.mean([latency.ms for latency in latencies[networks:]])
         drift = float(now / table.provenance["anchor_ms"] - 1)
-    return TableError(
-        predicted_ms=table(genomes),
-        measured_ms=np.array([latency.ms for latency in latencies[:networks]]),
-        measured_spread_ms=np.array([latency.spread or 0.0 for latency in latencies[:networks]]),
-        drift=drift,
-    )
+    return _error(table(genomes), latencies[:networks], drift)

@@ -1,12 +1,14 @@
 """How blocks and networks are timed: shuffled rounds, steadied and trimmed.
 
 1. Everything is built once.
-2. Warm-ups: all run a few times in turn.
-3. Rounds: each round runs everything once, in a new random order. Blocks timed one after another
-   would find their weights in the caches, and their sum fall 17-22 % below the whole network.
-4. A round's speed is the median, over all that ran in it, of the time relative to each one's own
-   median. Times are divided by it and stand for the quieter moments (`steady`, ours): other
-   programs and the clock frequency slow all that runs in a round alike.
+2. Warm-ups: a few rounds that do not count.
+3. Rounds: each round times everything once, in a new random order. Blocks timed over and over
+   would find their weights in the caches, and their sum fall 17-22 % below the whole network. Where
+   the engine can hand what one block gives to the next, the order is that of random walks through
+   the blocks (`moga.devices.walks`), so that a block also finds its input as it does in a network.
+4. The machine's speed at a run is the median, over it and the 20 runs before and after it, of the
+   time relative to each one's own median. Times are divided by it and stand for the quieter moments
+   (`steady`, ours): other programs and the clock frequency slow down alike what runs meanwhile.
 5. A time is the mean without a tenth at either end (GENet's protocol), with its standard error.
 """
 
@@ -14,19 +16,21 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Progress
 from moga.devices.base import Latency
-from moga.devices.engines.base import Engine
+from moga.devices.engines.base import Engine, Feeds, Step
+from moga.devices.walks import Succession, Walks
 from moga.errors import UsageError
 from moga.network import Block, Network
 
 __all__ = [
     "PROTOCOL",
+    "Rounds",
     "Sampling",
     "Subject",
     "TimesRounds",
@@ -37,11 +41,13 @@ __all__ = [
     "trimmed_mean",
 ]
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Number of the protocol above; values timed by another are never reused."""
 
 _DRIFT_WORTH_A_NOTE: Final = 0.05
-_ENOUGH_FOR_SPEED: Final = 8
+_CHUNK: Final = 1 << 16
+_WINDOW: Final = 41
+"""Runs around one, itself among them, whose median tells the machine's speed."""
 _QUIET: Final = 0.25
 
 Subject = Block | Network
@@ -109,6 +115,18 @@ def trimmed_mean(
     return inner.mean(axis=0), error
 
 
+class Rounds(NamedTuple):
+    """What `time_rounds` found of n subjects.
+
+    Args:
+        ms: milliseconds, shape (rounds, n).
+        order: how many of these runs came before, shape (rounds, n).
+    """
+
+    ms: NDArray[np.float64]
+    order: NDArray[np.int64]
+
+
 @runtime_checkable
 class TimesRounds(Protocol):
     """The capability of an engine to carry out all rounds itself, such as in another process."""
@@ -120,7 +138,9 @@ class TimesRounds(Protocol):
         rng: np.random.Generator,
         progress: Progress,
         phase: str,
-    ) -> NDArray[np.float64]:
+        *,
+        successions: Sequence[Succession] = (),
+    ) -> Rounds:
         """Do as the function `time_rounds` does."""
 
 
@@ -132,7 +152,8 @@ def time_rounds(
     rng: np.random.Generator,
     progress: Progress,
     phase: str,
-) -> NDArray[np.float64]:
+    successions: Sequence[Succession] = (),
+) -> Rounds:
     """Time everything in shuffled rounds.
 
     Args:
@@ -142,63 +163,92 @@ def time_rounds(
         rng: gives the orders; consumed.
         progress: is told of each round.
         phase: what this is called there.
-
-    Returns:
-        Milliseconds, shape (rounds, n).
+        successions: what may be run on what another gave, where the engine can hand it on.
 
     Raises:
         MeasurementFailed: one cannot be built or run.
     """
     if isinstance(engine, TimesRounds):
-        return engine.time_rounds(subjects, sampling, rng, progress, phase)
+        return engine.time_rounds(subjects, sampling, rng, progress, phase, successions=successions)
     with engine.session():
         progress.phase(f"{phase}: build and warm up", len(subjects), "timed")
-        runs = []
+        steps = []
         for done, subject in enumerate(subjects, start=1):
-            runs.append(engine.prepare(subject))
+            steps.append(_step(engine, subject))
             progress.advance(done)
+        walks = Walks(len(steps), successions if isinstance(engine, Feeds) else ())
         begin = time.monotonic()
         for _ in range(sampling.warmups):
-            for run in runs:
-                run()
+            _round(steps, walks, rng)
         a_round = (time.monotonic() - begin) / sampling.warmups
         affordable = int(sampling.seconds / max(a_round, 1e-9))
         rounds = min(max(affordable, sampling.rounds), sampling.most)
         progress.phase(phase, rounds, "rounds")
-        times = np.empty((rounds, len(runs)))
+        ms = np.empty((rounds, len(steps)))
+        order = np.empty((rounds, len(steps)), dtype=np.int64)
         for index in range(rounds):
-            for which in rng.permutation(len(runs)):
-                times[index, which] = runs[which]()
+            ms[index], order[index] = _round(steps, walks, rng)
+            order[index] += index * len(steps)
             progress.advance(index + 1)
-    return times
+    return Rounds(ms, order)
 
 
-def steady(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _step(engine: Engine, subject: Subject) -> Step:
+    if isinstance(engine, Feeds):
+        return engine.step(subject)
+    run = engine.prepare(subject)
+    return lambda _: (run(), None)
+
+
+def _round(steps: Sequence[Step], walks: Walks, rng: np.random.Generator) -> Rounds:
+    """Run everything; return the milliseconds of each one's first run, and its turn, shape (n,)."""
+    times, order, turn = np.empty(len(steps)), np.empty(len(steps), dtype=np.int64), 0
+    for walk in walks.draw(rng):
+        given = None
+        for index, first in walk:
+            ms, given = steps[index](given)
+            if first:
+                times[index], order[index] = ms, turn
+                turn += 1
+    return Rounds(times, order)
+
+
+def steady(rounds: Rounds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Take the machine's changing speed out of times.
-
-    With fewer than 8 columns a round's speed cannot be told from its columns' own noise: all rounds
-    are then scaled alike, by the lower quartile of the speeds over their mean.
-
-    Args:
-        times: shape (rounds, n).
 
     Returns:
         Times as of the lower quartile of the speeds, shape (rounds, n), and the relative time of
         each round, 1 where it is typical, shape (rounds,).
     """
-    typical = np.maximum(np.median(times, axis=0), 1e-9)
-    speed = np.median(times / typical, axis=1)
-    quiet = np.quantile(speed, _QUIET)
-    if times.shape[1] < _ENOUGH_FOR_SPEED or speed.min() <= 0:
-        return times * (quiet / max(trimmed_mean(speed[:, None])[0][0], 1e-9)), speed
-    return times / speed[:, None] * quiet, speed
+    ms = rounds.ms
+    sequence = np.argsort(rounds.order, axis=None)
+    typical = np.median(ms, axis=0)
+    for _ in range(2):  # the second time, what is typical is that of a steady machine
+        relative = ms / np.maximum(typical, 1e-9)
+        speed = np.empty(ms.size)
+        speed[sequence] = _running_median(relative.ravel()[sequence])
+        speed = np.maximum(speed.reshape(ms.shape), 1e-9)
+        typical = np.median(ms / speed, axis=0)
+    return ms / speed * np.quantile(speed, _QUIET), np.median(speed, axis=1)
+
+
+def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each value and its neighbours, fewer of them at the ends."""
+    half = min(_WINDOW, len(values)) // 2
+    padded = np.pad(values, half, constant_values=np.nan)
+    found = np.empty(len(values))
+    for start in range(0, len(values), _CHUNK):
+        part = padded[start : start + _CHUNK + 2 * half]
+        windows = np.lib.stride_tricks.sliding_window_view(part, 2 * half + 1)
+        found[start : start + len(windows)] = np.nanmedian(windows, axis=1)
+    return found
 
 
 def summarise(
-    times: NDArray[np.float64], sampling: Sampling, batch: int, progress: Progress
+    rounds: Rounds, sampling: Sampling, batch: int, progress: Progress
 ) -> tuple[list[Latency], float]:
     """Return one latency a column, and by how much the second half of the rounds was slower."""
-    calm, speed = steady(times)
+    calm, speed = steady(rounds)
     half = len(speed) // 2
     drift = float(np.median(speed[half:]) / max(np.median(speed[:half]), 1e-9) - 1)
     if abs(drift) > _DRIFT_WORTH_A_NOTE:
@@ -209,7 +259,7 @@ def summarise(
         )
     means, errors = trimmed_mean(calm, sampling.trim)
     latencies = [
-        Latency(float(mean), float(error), len(times), "measured", batch)
+        Latency(float(mean), float(error), len(calm), "measured", batch)
         for mean, error in zip(means, errors, strict=True)
     ]
     return latencies, drift
@@ -231,5 +281,5 @@ def measure(
     """
     if not subjects:
         return []
-    times = time_rounds(engine, subjects, sampling, rng=rng, progress=progress, phase=phase)
-    return summarise(times, sampling, engine.batch, progress)[0]
+    rounds = time_rounds(engine, subjects, sampling, rng=rng, progress=progress, phase=phase)
+    return summarise(rounds, sampling, engine.batch, progress)[0]

@@ -4,14 +4,18 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from moga.network import Block, Network
 
-__all__ = ["Clock", "Engine", "Run", "timed"]
+__all__ = ["Clock", "Engine", "Feeds", "Run", "Step", "timed"]
 
 Run = Callable[[], float]
 """Runs what was prepared once, to the end, and returns the milliseconds that it took."""
+
+Step = Callable[[Any], tuple[float, Any]]
+"""Runs what was prepared once on what is given, or on an input of its own where that is None;
+returns milliseconds and the output."""
 
 _NS_A_MS: Final = 1e6
 
@@ -32,6 +36,18 @@ class Engine(Protocol):
 
     def prepare(self, subject: Block | Network) -> Run:
         """Build a block or a network with its input; call it within a `session`.
+
+        Raises:
+            MeasurementFailed: it cannot be built.
+        """
+
+
+@runtime_checkable
+class Feeds(Protocol):
+    """The capability of an engine to hand what one block gives to the next."""
+
+    def step(self, subject: Block | Network) -> Step:
+        """Build a block or a network with an input of its own; call it within a `session`.
 
         Raises:
             MeasurementFailed: it cannot be built.

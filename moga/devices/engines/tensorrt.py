@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moga.contracts import Progress
 from moga.devices.engines.base import Run
 from moga.devices.engines.onnx import INPUT, PRECISIONS, images_of, require, write_onnx
 from moga.devices.importers.base import load_json, milliseconds, records
-from moga.devices.timing import Sampling, Subject
+from moga.devices.timing import Rounds, Sampling, Subject
+from moga.devices.walks import Succession
 from moga.errors import MeasurementFailed, UsageError
 from moga.files import atomic_write, cache_dir
 from moga.network import Block, Network
@@ -268,8 +268,10 @@ class TrtexecEngine:
         rng: np.random.Generator,  # noqa: ARG002 - the order does not matter here
         progress: Progress,
         phase: str,
-    ) -> NDArray[np.float64]:
-        """Time each subject by one start of the program: milliseconds, shape (rounds, n).
+        *,
+        successions: Sequence[Succession] = (),  # noqa: ARG002 - a program runs one file
+    ) -> Rounds:
+        """Time each subject by one start of the program.
 
         Raises:
             MeasurementFailed: the program cannot build or run one.
@@ -280,7 +282,8 @@ class TrtexecEngine:
             times = self._times(subject, sampling.rounds, sampling.warmups)
             columns.append(times[-sampling.rounds :])
             progress.advance(done)
-        return np.array(columns).T
+        ms = np.array(columns)
+        return Rounds(ms.T, np.arange(ms.size).reshape(ms.shape).T)
 
     def _times(self, subject: Subject, runs: int, warmups: int) -> list[float]:
         with tempfile.TemporaryDirectory() as folder:

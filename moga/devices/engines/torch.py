@@ -5,6 +5,8 @@ It needs torch, timm and numpy alone. The GPU's part was not run on hardware for
 
 import contextlib
 import gc
+import itertools
+import mmap
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +17,7 @@ from typing import Any, Final, cast
 import torch
 from torch import nn
 
-from moga.devices.engines.base import Clock, Run, timed
+from moga.devices.engines.base import Clock, Run, Step
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 from moga.networks.blocks import build_block
@@ -33,6 +35,7 @@ _ALLOCATOR: Final = ("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")
 """Variables that change the C allocator, and with it times by up to a third."""
 
 _WARM_UPS: Final = 3  # before a graph is captured, as torch's documentation asks
+_ALIGNMENT: Final = 64
 
 
 class TorchEngine:
@@ -144,33 +147,78 @@ class TorchEngine:
         Raises:
             MeasurementFailed: torch cannot build or run it.
         """
+        step = self.step(subject)
+        return lambda: step(None)[0]
+
+    def step(self, subject: Block | Network) -> Step:
+        """Do as `prepare`; on the CPU, a block can be run on another's output. On a GPU it is not.
+
+        On the CPU, weights and images lie outside the heap, which so has nothing but what a run
+        needs meanwhile: otherwise the weights of all that is timed leave gaps in it, and buffers
+        come to lie elsewhere, and colder, within a network than in a block alone.
+
+        Raises:
+            MeasurementFailed: torch cannot build or run it.
+        """
         try:
             with torch.inference_mode():
-                call = self._call(subject)
-                call()
-                return by_events(call) if self.device == "cuda" else timed(call, self.clock)
+                return self._on_gpu(subject) if self.device == "cuda" else self._on_cpu(subject)
         except (RuntimeError, ValueError) as error:
             raise MeasurementFailed(f"torch cannot run {subject}: {error}") from error
 
-    def _call(self, subject: Block | Network) -> Callable[[], object]:
-        """Return what runs the subject once; on a GPU it returns before the work is done."""
+    def _on_gpu(self, subject: Block | Network) -> Step:
+        module, image = self._built(subject)
+        call: Callable[[], object] = partial(module, image)
+        if self.mode == "graph":
+            call = _captured(module, image)
+        call()
+        timed = by_events(call)
+        return lambda _: (timed(), None)
+
+    def _on_cpu(self, subject: Block | Network) -> Step:
+        module, image = self._built(subject)
+        module(image)
+        ms = self.clock.ms
+
+        def run(given: torch.Tensor | None) -> tuple[float, torch.Tensor]:
+            found: list[torch.Tensor] = []
+            entered = image if given is None else given
+            return ms(lambda: found.append(module(entered))), found[0]
+
+        return run
+
+    def _built(self, subject: Block | Network) -> tuple[Any, torch.Tensor]:
+        """Return the module, compiled where that is the mode, and an image for it."""
         first = subject if isinstance(subject, Block) else subject.blocks[0]
         images = self.batch * first.batch_factor
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         kind: dict[str, Any] = {"device": self.device, "dtype": PRECISIONS[self.precision]}
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
             torch.manual_seed(0)
-            module: nn.Module = (
+            built: nn.Module = (
                 build_block(subject) if isinstance(subject, Block) else build_network(subject)
             )
             image = torch.randn(images, first.in_channels, first.height, first.width)
-        module = cast(Any, module).eval().to(**kind, memory_format=layout)
+        module = cast(Any, built).eval().to(**kind, memory_format=layout)
         image = image.to(**kind, memory_format=layout)
-        if self.mode == "graph":
-            return _captured(module, image)
-        if self.mode == "compile":
-            return partial(cast(Callable[[Any], object], torch.compile(module)), image)
-        return partial(module, image)
+        if self.device == "cpu":
+            image = _off_the_heap(module, image)
+        return torch.compile(module) if self.mode == "compile" else module, image
+
+
+def _off_the_heap(module: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """Move a module's weights and an image to memory of their own; return the image there."""
+    moved = [*module.parameters(), *module.buffers(), image]
+    sizes = [tensor.numel() * tensor.element_size() for tensor in moved]
+    starts = [0, *itertools.accumulate(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)]
+    memory = torch.frombuffer(mmap.mmap(-1, starts[-1]), dtype=torch.uint8)
+    there = []
+    for tensor, size, start in zip(moved, sizes, starts, strict=False):
+        flat = memory[start : start + size].view(tensor.dtype)
+        there.append(flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor))
+    for tensor, copy in zip(moved, there, strict=True):
+        tensor.data = copy
+    return there[-1]
 
 
 def _captured(module: nn.Module, image: torch.Tensor) -> Callable[[], object]:

@@ -7,7 +7,7 @@ from moga import Search
 from moga.contracts import Measured
 from moga.devices.evaluator import LatencyEvaluator
 from moga.devices.host import HostDevice
-from moga.devices.profile import Sampling
+from moga.devices.timing import Sampling
 from moga.errors import UsageError
 from moga.plan import Combined, Plan
 from moga.registry import create

@@ -4,7 +4,8 @@ import pytest
 from moga.contracts import Silent
 from moga.devices.base import Device, Measures
 from moga.devices.host import HostDevice, cpu
-from moga.devices.profile import Sampling, unique_blocks
+from moga.devices.profile import unique_blocks
+from moga.devices.timing import Sampling
 from moga.errors import UsageError
 from moga.registry import create
 from moga.spaces.moga import MoGASpace

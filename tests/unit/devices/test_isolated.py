@@ -39,9 +39,10 @@ def test_a_child_times_as_the_engine_itself_does():
     engine, notes = Isolated(FAKE, {"overhead": 0.5, "batch": 2}), Notes()
     assert isinstance(engine, TimesRounds)
     subjects = [*NETWORK.blocks[:2], NETWORK]
-    times = rounds(engine, subjects, notes)
+    found = rounds(engine, subjects, notes)
     true = FakeEngine(overhead=0.5)
-    np.testing.assert_allclose(times, [[true.true_ms(subject) for subject in subjects]] * 3)
+    np.testing.assert_allclose(found.ms, [[true.true_ms(subject) for subject in subjects]] * 3)
+    assert sorted(found.order.ravel()) == list(range(9))
     assert notes.phases == [("time: build and warm up", 3, "timed"), ("time", 3, "rounds")]
     assert notes.done == [1, 2, 3, 1, 2, 3]
     child = engine._child
@@ -53,12 +54,30 @@ def test_a_child_times_as_the_engine_itself_does():
     assert engine.settings["overhead"] == 0.5
 
 
+class Feeding(FakeEngine):
+    """Takes a tenth of the time of what is given something."""
+
+    def step(self, subject):
+        run = self.prepare(subject)
+        return lambda given: (run() / (10 if given else 1), True)
+
+
+def test_a_child_is_told_what_may_follow_what():
+    engine = Isolated(f"{__name__}:Feeding", {})
+    blocks = list(NETWORK.blocks[:2])
+    settings = {"rng": np.random.default_rng(0), "progress": Silent(), "phase": "time"}
+    found = time_rounds(engine, blocks, QUICK, **settings, successions=[(0, 1)])
+    first, second = (FakeEngine().true_ms(block) for block in blocks)
+    np.testing.assert_allclose(found.ms, [[first, second / 10]] * 3)
+    engine.close()
+
+
 def test_a_child_that_dies_is_named_and_replaced():
     engine = Isolated(FAKE, {})
     rounds(engine, [NETWORK])
     os.kill(engine._child.pid, signal.SIGKILL)
     engine._child.wait()
-    assert rounds(engine, [NETWORK]).shape == (3, 1)
+    assert rounds(engine, [NETWORK]).ms.shape == (3, 1)
     engine.close()
     dying = Isolated(FAKE, {})
     child = dying._started()
@@ -75,7 +94,7 @@ def test_what_the_engine_cannot_run_is_named():
     engine = Isolated("moga.testing.devices:FakeEngine", {"broken_operation": "linear"})
     with pytest.raises(MeasurementFailed, match="the fake engine cannot run Block"):
         rounds(engine, [huge])
-    assert rounds(engine, [NETWORK]).shape == (3, 1)
+    assert rounds(engine, [NETWORK]).ms.shape == (3, 1)
     engine.close()
 
 

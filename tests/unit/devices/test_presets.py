@@ -5,7 +5,7 @@ import pytest
 from moga.devices.base import Latency
 from moga.devices.host import HostDevice
 from moga.devices.presets import PRESETS, preset
-from moga.devices.profile import Sampling
+from moga.devices.timing import Sampling
 from moga.errors import UnknownName, UsageError
 from moga.registry import create
 from moga.spaces.moga import MoGASpace

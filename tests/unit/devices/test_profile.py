@@ -1,6 +1,5 @@
 import dataclasses
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,21 +9,19 @@ from moga.devices.base import Latency
 from moga.devices.catalog import CATALOG
 from moga.devices.profile import (
     ChunkTimer,
-    Sampling,
     TableError,
     _chunk_size,
     anchor_networks,
     block_uses,
-    measure,
+    checked_table,
     profile_space,
-    steady,
+    successions,
     sum_blocks,
     table_error,
-    time_rounds,
-    trimmed_mean,
     unique_blocks,
 )
 from moga.devices.store import ValueStore
+from moga.devices.timing import Sampling
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 from moga.networks.count import count_macs
@@ -87,84 +84,6 @@ def test_anchors_are_distinct_and_always_the_same(space):
     assert len(set(anchor_networks(space, 6))) == 6
     assert anchor_networks(space, 6) == anchor_networks(MoGASpace(32, 0.35, 10), 6)
     assert anchor_networks(space, 3) == anchor_networks(space, 6)[:3]
-
-
-def test_each_round_visits_everything_once_in_a_new_order(space, rng):
-    engine, sampling = FakeEngine(), Sampling(rounds=5, seconds=0, warmups=2)
-    blocks = unique_blocks(space)[:9]
-    notes = Notes()
-    times = time_rounds(engine, blocks, sampling, rng=rng, progress=notes, phase="time")
-    visits = engine.visits
-    rounds = [tuple(visits[start : start + 9]) for start in range(0, len(visits), 9)]
-    assert len(rounds) == 2 + 5
-    assert all(Counter(one) == Counter(blocks) for one in rounds)
-    assert len(set(rounds[2:])) == 5
-    assert times.shape == (5, 9)
-    np.testing.assert_array_equal(times, [[block_ms(block) for block in blocks]] * 5)
-    assert notes.phases == [("time: build and warm up", 9), ("time", 5)]
-    assert notes.done == [*range(1, 10), *range(1, 6)]
-    assert not engine.inside
-
-
-def test_rounds_fill_the_seconds_up_to_the_most(space, rng):
-    sampling = Sampling(rounds=2, seconds=1000, most=11)
-    block = unique_blocks(space)[:1]
-    times = time_rounds(FakeEngine(), block, sampling, rng=rng, progress=Silent(), phase="time")
-    assert times.shape == (11, 1)
-
-
-def test_trimmed_mean_leaves_a_tenth_out_at_either_end():
-    times = np.array([[-1e9, *[5.0] * 4, *[7.0] * 4, 1e9]]).T
-    mean, error = trimmed_mean(times, 0.1)
-    assert mean == [6.0]
-    deviation = math.sqrt(10 / 9)  # winsorised: five times 5, five times 7
-    assert error[0] == pytest.approx(deviation / (0.8 * math.sqrt(10)))
-    assert trimmed_mean(times, 0)[0] != mean
-
-
-def test_standard_error_of_the_trimmed_mean_is_right(rng):
-    means, errors = trimmed_mean(rng.normal(10, 1, (40, 4000)), 0.1)
-    assert errors.mean() == pytest.approx(means.std(), rel=0.05)
-
-
-def test_steady_takes_a_changing_speed_out(rng):
-    true = rng.uniform(1, 5, 20)
-    speed = np.where(np.arange(60) % 4 == 0, 1.0, 1.7)[:, None]
-    calm, found = steady(true * speed)
-    np.testing.assert_allclose(calm, np.broadcast_to(true * np.quantile(speed, 0.25), (60, 20)))
-    assert found.max() / found.min() == pytest.approx(1.7)
-
-
-def test_steady_keeps_the_noise_of_few_columns(rng):
-    times = rng.normal(10, 1, (50, 2))
-    calm, speed = steady(times)
-    ratio = calm / times
-    assert np.ptp(ratio) < 1e-12
-    expected = np.quantile(speed, 0.25) / trimmed_mean(speed[:, None])[0][0]
-    assert ratio[0, 0] == pytest.approx(expected)
-
-
-def test_measure_gives_known_times_in_order(space, rng):
-    engine = FakeEngine(overhead=0.5, batch=4)
-    networks = anchor_networks(space, 3)
-    latencies = measure(engine, networks, QUICK, rng, Silent())
-    assert [latency.ms for latency in latencies] == pytest.approx(
-        [engine.true_ms(network) for network in networks]
-    )
-    assert {(latency.count, latency.provenance, latency.batch) for latency in latencies} == {
-        (6, "measured", 4)
-    }
-    assert measure(engine, [], QUICK, rng, Silent()) == []
-
-
-def test_a_machine_that_slows_down_is_noticed(space, rng):
-    networks, notes = anchor_networks(space, 2), Notes()
-    steady_engine = FakeEngine()
-    measure(steady_engine, networks, QUICK, rng, notes)
-    assert notes.texts == []
-    slowing = FakeEngine(speed=lambda run: 1.0 if run < 8 else 1.5)
-    measure(slowing, networks, QUICK, rng, notes)
-    assert "second half of the rounds took 50 % more time" in notes.texts[0]
 
 
 def test_the_table_is_the_sum_of_the_blocks(space, store, rng):
@@ -274,6 +193,52 @@ def test_table_error_by_hand():
     tied = TableError(np.array([1.0, 1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0, 3.0]), np.zeros(4))
     assert tied.spearman == pytest.approx(3.5 / math.sqrt(4.5 * 5))  # ranks 1.5 1.5 3 4, 2 1 4 3
     assert math.isnan(TableError(np.ones(3), np.arange(1.0, 4), np.zeros(3)).spearman)
+
+
+def test_networks_timed_among_the_blocks_see_the_same_machine(space, store, rng):
+    genomes = sample_uniform(space.sizes, 5, rng)
+    networks = [space.decode(genome) for genome in genomes]
+    engine = FakeEngine(overhead=0.3, speed=lambda run: 1.0 if run < 700 else 1.6)
+    table = profile(space, engine, store, rng, beside=networks)
+    latencies = store.read(networks, QUICK.rounds)
+    measured = [latencies[network].ms for network in networks]
+    np.testing.assert_allclose(table(genomes), measured, rtol=0.01)
+    assert table.provenance["sampling"]["seconds"] == 0
+    assert table.provenance["anchors"] == 6
+
+
+def test_networks_beside_are_left_out_where_nothing_is_timed_at_once(space, store, rng):
+    networks = anchor_networks(space, 9)[6:]
+    profile(space, FakeEngine(), store, rng)
+    profile(space, FakeEngine(), store, rng, beside=networks)
+    assert store.read(networks, 1) == {}
+
+
+def test_a_checked_table_takes_what_was_timed_beside_it(space, rng):
+    class Beside(FakeDevice):
+        def table_beside(self, space, networks, progress=None):
+            return self.table(space, progress), [Latency(2.0, 0.1, 9)] * len(networks)
+
+    table, error = checked_table(space, Beside(), networks=4, rng=rng)
+    np.testing.assert_array_equal(error.measured_ms, [2.0] * 4)
+    assert (table.metric, error.networks, error.drift) == ("latency", 4, None)
+
+
+def test_a_checked_table_is_else_compared_afterwards(space, rng):
+    table, error = checked_table(space, FakeDevice(), networks=4, rng=rng)
+    assert table.metric == "latency"
+    assert error.mape == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UsageError, match="networks is 1; give 2 or more"):
+        checked_table(space, FakeDevice(), networks=1, rng=rng)
+
+
+def test_successions_are_pairs_of_networks(space):
+    blocks = unique_blocks(space)
+    found = successions(space, blocks)
+    after = {blocks[second] for first, second in found if blocks[first].operation == "conv"}
+    assert {block.operation for block in after} == {"dsconv", "pool"} or len(after) >= 1
+    assert successions(space, blocks) == found
+    assert successions(space, blocks[:1]) == []
 
 
 def test_table_error_refuses_what_it_cannot_compare(space, rng):
@@ -406,7 +371,7 @@ def test_blocks_without_a_time_are_refused_on_demand(space, store, rng):
 
 
 def test_workers_of_another_kind_are_refused(space):
-    timer = ChunkTimer(FakeEngine(), {"engine": "fake", "cpu": "other"}, QUICK, ())
+    timer = ChunkTimer(FakeEngine(), {"engine": "fake", "cpu": "other"}, QUICK, space, ())
     with pytest.raises(MeasurementFailed, match="a worker has cpu None, the table is of cpu"):
         timer(unique_blocks(space)[:2])
 

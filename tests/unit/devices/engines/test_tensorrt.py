@@ -56,8 +56,9 @@ def test_the_program_times_a_real_file_as_often_as_asked(trtexec):
     assert isinstance(engine, TimesRounds)
     sampling = Sampling(rounds=4, seconds=0, warmups=2)
     rng = np.random.default_rng(0)
-    times = engine.time_rounds([BLOCK], sampling, rng, Silent(), "time")
-    np.testing.assert_allclose(times, [[0.502], [0.503], [0.504], [0.505]])
+    found = engine.time_rounds([BLOCK], sampling, rng, Silent(), "time")
+    np.testing.assert_array_equal(found.order, [[0], [1], [2], [3]])
+    np.testing.assert_allclose(found.ms, [[0.502], [0.503], [0.504], [0.505]])
     assert engine.settings["verified"].endswith("not verified on hardware")
     assert engine.settings["gpu"] == "unknown"
 

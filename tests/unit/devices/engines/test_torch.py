@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from moga.devices.engines.torch import TorchEngine
+from moga.devices.engines.torch import TorchEngine, _off_the_heap
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block
 from moga.spaces.moga import MoGASpace
@@ -70,6 +70,38 @@ def test_a_block_that_torch_cannot_run_is_named():
 def test_impossible_settings_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         TorchEngine(**arguments)
+
+
+def test_blocks_that_feed_each_other_are_the_network():
+    network = SPACES[0].decode([0] * 14)
+    engine = TorchEngine()
+    with engine.session():
+        given = None
+        for step in [engine.step(block) for block in network]:
+            ms, given = step(given)
+            assert ms > 0
+        assert given.shape == (1, 10)
+        ms, whole = engine.step(network)(None)
+    assert whole.shape == (1, 10)
+    assert ms > 0
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_weights_outside_the_heap_are_the_same_weights(channels_last):
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5)).eval()
+    module = module.to(memory_format=layout)
+    image = torch.randn(2, 3, 8, 8).to(memory_format=layout)
+    expected, before = module(image), [p.data_ptr() for p in module.parameters()]
+    strides = [p.stride() for p in module.parameters()]
+    moved = _off_the_heap(module, image)
+    after = [tensor.data_ptr() for tensor in [*module.parameters(), *module.buffers(), moved]]
+    assert not set(before) & set(after)
+    assert max(after) - min(after) < 1 << 16
+    assert all(address % 64 == 0 for address in after)
+    assert [p.stride() for p in module.parameters()] == strides
+    assert torch.equal(module(moved), expected)
+    assert [p.requires_grad for p in module.parameters()] == [True] * 4
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
