@@ -8,6 +8,7 @@ activation that is a block of its own stays a kernel of its own.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -125,38 +126,40 @@ def rules(engine: str) -> Rules:
 
 
 def fuse(operations: Iterable[Operation], rule: Rules) -> list[Kernel]:
-    """Return the kernels of operations that run one after another."""
+    """Return the kernels of operations that run one after another.
+
+    Of a stack's operations (`networks.operations.stacked_operations`), they are those of all its
+    blocks: numbers are arrays where blocks differ.
+    """
     kernels: list[Kernel] = []
-    joins = False  # whether the last kernel takes up what is folded
+    host = ""  # the kind of the operation that takes up what is folded; "": there is none
     for operation in operations:
         kind = operation.kind
-        if joins and kind in rule.folded:
+        if host and kind in rule.folded:
             if kind == "add":  # the other addend is still read
-                kernels[-1] = _with_read(kernels[-1], operation.written)
+                kernels[-1] = _with_read(kernels[-1], host, operation.written)
             continue
         if kind == "conv":
             kernels.append(_convolution(operation, rule))
         else:
             kernels.extend(_elementwise(operation, rule))
-        joins = kind in rule.hosts
+        host = kind if kind in rule.hosts else ""
     return kernels
 
 
-def _with_read(kernel: Kernel, numbers: int) -> Kernel:
-    if kernel.type == ELEMENTWISE:
-        return kernel._replace(wide=kernel.wide + numbers)
-    return kernel._replace(values=kernel.values + numbers)
+def _with_read(kernel: Kernel, host: str, numbers: int) -> Kernel:
+    if host == "conv":
+        return kernel._replace(values=kernel.values + numbers)
+    return kernel._replace(wide=kernel.wide + numbers)
 
 
 def _convolution(operation: Operation, rule: Rules) -> Kernel:
     _, read, written, weights, macs, positions, channels, groups = operation
     width = channels // groups
-    if groups == 1:
-        kind = DENSE
-    elif width == 1:
-        kind, groups = DEPTHWISE, 1
-    else:
-        kind = DENSE if 0 < rule.tensor_width <= width else GROUPED
+    depthwise = (groups > 1) & (width == 1)
+    grouped = (groups > 1) & (width > 1) & (width < (rule.tensor_width or math.inf))
+    kind = DEPTHWISE * depthwise + GROUPED * grouped  # and else DENSE, which is 0
+    groups = groups - (groups - 1) * depthwise
     return Kernel(kind, macs, read + written, 0, weights, positions, width, groups)
 
 
@@ -169,12 +172,12 @@ def _elementwise(operation: Operation, rule: Rules) -> list[Kernel]:
 
 @dataclasses.dataclass(frozen=True)
 class KernelArrays:
-    """The kernels of many owners (networks, blocks) as columns, each distinct kernel once.
+    """The kernels of many owners (networks, blocks) as columns.
 
     Args:
         columns: shape (8, kernels): the fields of `Kernel`, in order.
         kernel: shape (uses,): which kernel is used.
-        owner: shape (uses,), ascending: by whom.
+        owner: shape (uses,): by whom.
         count: of owners.
     """
 
@@ -184,17 +187,27 @@ class KernelArrays:
     count: int
 
     @classmethod
-    def of(cls, lists: Iterable[Sequence[Kernel]]) -> "KernelArrays":
-        """Gather lists of kernels, one list an owner; a list may be empty."""
-        position: dict[Kernel, int] = {}
-        uses: list[int] = []
-        lengths: list[int] = []
-        for kernels in lists:
-            lengths.append(len(kernels))
-            uses.extend(position.setdefault(kernel, len(position)) for kernel in kernels)
-        columns = np.array(list(position), dtype=np.int64).reshape(-1, len(Kernel._fields)).T
-        owner = np.repeat(np.arange(len(lengths)), lengths)
-        return cls(np.ascontiguousarray(columns), np.array(uses, np.int64), owner, len(lengths))
+    def of(
+        cls, groups: Sequence[tuple[NDArray[np.int64], Sequence[Kernel]]], count: int
+    ) -> "KernelArrays":
+        """Gather the kernels of groups of owners that have equally many.
+
+        Args:
+            groups: the owners of each, shape (n,); and their kernels, in the order in which they
+                run, whose fields are of shape (n,), or integers where all are equal.
+            count: of owners; those in no group have no kernels.
+        """
+        owner = np.concatenate([np.repeat(owners, len(kernels)) for owners, kernels in groups])
+        columns = np.empty((len(Kernel._fields), len(owner)), dtype=np.int64)
+        start = 0
+        for owners, kernels in groups:
+            stop = start + len(owners) * len(kernels)
+            part = columns[:, start:stop].reshape(len(columns), len(owners), len(kernels))
+            for number, kernel in enumerate(kernels):
+                for field, values in enumerate(kernel):
+                    part[field, :, number] = values
+            start = stop
+        return cls(columns, np.arange(len(owner)), owner, count)
 
     def column(self, name: str) -> NDArray[np.int64]:
         """Return one field of all distinct kernels, shape (kernels,)."""

@@ -398,7 +398,7 @@ class RooflineDevice:
         ]
 
     def table(self, space: Space, progress: Progress | None = None) -> CostTable:
-        """Return the latency of every network of a space; each distinct block is predicted once.
+        """Return the latency of every network of a space; a slot's blocks are predicted once each.
 
         Args:
             space: any whose first slot always yields a block.

@@ -14,9 +14,20 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
-from moga.network import Block
+import numpy as np
 
-__all__ = ["COUNTERS", "Convolution", "convolutions", "count_bytes", "count_macs", "count_params"]
+from moga.network import Block
+from moga.networks.stack import BlockStack
+
+__all__ = [
+    "COUNTERS",
+    "Convolution",
+    "convolutions",
+    "count_bytes",
+    "count_macs",
+    "count_params",
+    "stacked_convolutions",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Convolution:
 
 
 def _squeeze_excite(block: Block, channels: int) -> Iterator[Convolution]:
-    if block.se_channels:
+    if np.any(block.se_channels):  # a stack's are an array
         one, images = (1, 1), block.batch_factor
         yield Convolution(channels, block.se_channels, 1, 1, one, one, False, True, images)
         yield Convolution(block.se_channels, channels, 1, 1, one, one, False, True, images)
@@ -196,6 +207,11 @@ _PARTS: Final[dict[str, Callable[[Block], Iterator[Convolution]]]] = {
 def convolutions(block: Block) -> tuple[Convolution, ...]:
     """Return every convolution (and linear layer, as a 1x1) of a block, in order."""
     return tuple(_PARTS[block.operation](block))
+
+
+def stacked_convolutions(stack: BlockStack) -> tuple[Convolution, ...]:
+    """Return the convolutions of a stack, in order: numbers are arrays where blocks differ."""
+    return tuple(_PARTS[stack.operation](stack))
 
 
 def count_params(blocks: Block | Iterable[Block]) -> int:

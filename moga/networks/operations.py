@@ -7,14 +7,15 @@ an engine makes of them (which it fuses, which it runs as several kernels) is th
 A channel shuffle counts as one copy, NAS-Bench-201's "none" as one element-wise operation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from moga.network import Block
-from moga.networks.count import convolutions
+from moga.networks.count import Convolution, convolutions, stacked_convolutions
+from moga.networks.stack import BlockStack
 
-__all__ = ["KINDS", "Operation", "operations"]
+__all__ = ["KINDS", "Operation", "operations", "stacked_operations"]
 
 KINDS: Final = (
     "conv",  # a convolution or linear layer
@@ -65,7 +66,12 @@ _ACTIVATION_KINDS: Final = {"relu6": "relu"}
 @lru_cache(maxsize=1 << 18)
 def operations(block: Block) -> tuple[Operation, ...]:
     """Return the operations of a block, in the order in which its torch module runs them."""
-    return tuple(_PARTS[block.operation](block))
+    return tuple(_PARTS[block.operation](block, convolutions(block)))
+
+
+def stacked_operations(stack: BlockStack) -> tuple[Operation, ...]:
+    """Return the operations of a stack, in order: numbers are arrays where blocks differ."""
+    return tuple(_PARTS[stack.operation](stack, stacked_convolutions(stack)))
 
 
 def _activate(kind: str, values: int) -> Iterator[Operation]:
@@ -74,16 +80,15 @@ def _activate(kind: str, values: int) -> Iterator[Operation]:
 
 
 def _convolve(
-    block: Block, index: int, activation: str, *, padded: bool = False
+    block: Block, conv: Convolution, activation: str, *, padded: bool = False
 ) -> Iterator[Operation]:
     """One of the block's convolutions with what follows it: bias, norm and activation."""
-    conv = convolutions(block)[index]
     positions = conv.out_size[0] * conv.out_size[1] * conv.images
     read = conv.in_channels * conv.in_size[0] * conv.in_size[1] * conv.images
     out = conv.out_channels * positions
     weights = conv.out_channels * (conv.in_channels // conv.groups) * conv.kernel**2
-    if padded and (pixels := _padding(block)):
-        wide = conv.in_channels * conv.images * pixels
+    if padded and _pads(block):
+        wide = conv.in_channels * conv.images * _padded_pixels(block)
         yield Operation("copy", read, wide)
         read = wide
     yield Operation(
@@ -96,29 +101,34 @@ def _convolve(
     yield from _activate(activation, out)
 
 
-def _padding(block: Block) -> int:
-    """Return the pixels of an image after a padding that is a copy of its own; 0 without one.
+def _pads(block: Block) -> bool:
+    """Whether padding is a copy of its own.
 
-    TensorFlow's padding is asymmetric where a stride or an even kernel has it so, which torch's
+    TensorFlow's is asymmetric where a stride or an even kernel has it so, which torch's
     convolutions are not able to do.
     """
-    if block.padding != "same" or (block.stride == 1 and block.kernel % 2):
-        return 0
+    return block.padding == "same" and (block.stride > 1 or block.kernel % 2 == 0)
+
+
+def _padded_pixels(block: Block) -> int:
+    """Return the pixels of an image after such a padding."""
     rows, columns = (
-        max((out - 1) * block.stride + block.kernel, side)
+        side + beyond * (beyond > 0)
         for side, out in zip((block.height, block.width), block.out_size, strict=True)
+        for beyond in [(out - 1) * block.stride + block.kernel - side]
     )
     return rows * columns
 
 
-def _excite(block: Block, index: int, channels: int) -> Iterator[Operation]:
-    if not block.se_channels:
+def _excite(block: Block, convs: Sequence[Convolution], channels: int) -> Iterator[Operation]:
+    if not convs:
         return
+    reduction, expansion = convs
     positions = block.out_size[0] * block.out_size[1] * block.batch_factor
     gates, values = channels * block.batch_factor, channels * positions
     yield Operation("reduce", values, gates)
-    yield from _convolve(block, index, block.se_activation or block.activation)
-    yield from _convolve(block, index + 1, block.se_gate)
+    yield from _convolve(block, reduction, block.se_activation or block.activation)
+    yield from _convolve(block, expansion, block.se_gate)
     yield Operation("scale", values + gates, values)
 
 
@@ -133,51 +143,52 @@ def _added(block: Block) -> Iterator[Operation]:
         yield Operation("add", 2 * _leaving(block), _leaving(block))
 
 
-def _conv(block: Block) -> Iterator[Operation]:
-    yield from _convolve(block, 0, block.activation, padded=True)
+def _conv(block: Block, convs: Sequence[Convolution]) -> Iterator[Operation]:
+    yield from _convolve(block, convs[0], block.activation, padded=True)
     yield from _added(block)
 
 
-def _inverted(block: Block) -> Iterator[Operation]:
+def _inverted(block: Block, convs: Sequence[Convolution]) -> Iterator[Operation]:
     """mbconv, fused_mbconv and dsconv: expansion, spatial convolution, SE, projection."""
-    hidden, at = block.hidden_channels or block.in_channels, 0
+    hidden = block.in_channels if block.operation == "dsconv" else block.hidden_channels
     if block.operation == "mbconv":
-        yield from _convolve(block, 0, block.activation)
+        yield from _convolve(block, convs[0], block.activation)
         if block.groups > 1:
             values = hidden * block.height * block.width * block.batch_factor
             yield Operation("copy", values, values)
-        at = 1
-    yield from _convolve(block, at, block.activation, padded=True)
-    yield from _excite(block, at + 1, hidden)
-    yield from _convolve(block, at + (3 if block.se_channels else 1), "none")
+        convs = convs[1:]
+    spatial, *excitation, projection = convs
+    yield from _convolve(block, spatial, block.activation, padded=True)
+    yield from _excite(block, excitation, hidden)
+    yield from _convolve(block, projection, "none")
     yield from _added(block)
 
 
-def _genet(block: Block) -> Iterator[Operation]:
+def _genet(block: Block, convs: Sequence[Convolution]) -> Iterator[Operation]:
     spatial = 0 if block.operation == "xx" else 1
     last = spatial + 1
     if spatial:
-        yield from _convolve(block, 0, block.activation)
-    yield from _convolve(block, spatial, block.activation, padded=True)
-    yield from _convolve(block, last, "none")
+        yield from _convolve(block, convs[0], block.activation)
+    yield from _convolve(block, convs[spatial], block.activation, padded=True)
+    yield from _convolve(block, convs[last], "none")
     if block.shortcut == "conv":
-        yield from _convolve(block, last + 1, "none")
+        yield from _convolve(block, convs[last + 1], "none")
     yield from _added(block)
     yield from _activate(block.activation, _leaving(block))
 
 
-def _reshape(block: Block) -> Iterator[Operation]:
+def _reshape(block: Block, _convs: Sequence[Convolution]) -> Iterator[Operation]:
     values = _leaving(block)
     yield Operation("copy", values, values)
 
 
-def _cell201(block: Block) -> Iterator[Operation]:
+def _cell201(block: Block, convs: Sequence[Convolution]) -> Iterator[Operation]:
     values, at = _leaving(block), 0
     kinds = {"avgpool3x3": "window", "none": "other"}
     for number, edge in enumerate(block.edges):
         if edge.startswith("conv"):
             yield Operation("relu", values, values)
-            yield from _convolve(block, at, "none")
+            yield from _convolve(block, convs[at], "none")
             at += 1
         elif edge in kinds:
             yield Operation(kinds[edge], values, values)
@@ -185,37 +196,37 @@ def _cell201(block: Block) -> Iterator[Operation]:
             yield Operation("add", 2 * values, values)
 
 
-def _residual201(block: Block) -> Iterator[Operation]:
+def _residual201(block: Block, convs: Sequence[Convolution]) -> Iterator[Operation]:
     entering = block.in_channels * block.height * block.width * block.batch_factor
     middle = _leaving(block)
     shortcut = block.shortcut == "conv"
     if shortcut:
         pooled = entering // block.stride**2
         yield Operation("window", entering, pooled)
-        yield from _convolve(block, 2, "none")
+        yield from _convolve(block, convs[2], "none")
     yield Operation("relu", entering, entering)
-    yield from _convolve(block, 0, "none")
+    yield from _convolve(block, convs[0], "none")
     yield Operation("relu", middle, middle)
-    yield from _convolve(block, 1, "none")
+    yield from _convolve(block, convs[1], "none")
     yield Operation("add", 2 * middle, middle)
 
 
-def _norm_act(block: Block) -> Iterator[Operation]:
+def _norm_act(block: Block, _convs: Sequence[Convolution]) -> Iterator[Operation]:
     values = _leaving(block)
     yield Operation("norm", values, values, 2 * block.out_channels)
     yield from _activate(block.activation, values)
 
 
-def _pool(block: Block) -> Iterator[Operation]:
+def _pool(block: Block, _convs: Sequence[Convolution]) -> Iterator[Operation]:
     values = block.in_channels * block.height * block.width * block.batch_factor
     yield Operation("reduce", values, _leaving(block))
 
 
-def _linear(block: Block) -> Iterator[Operation]:
-    yield from _convolve(block, 0, "none")
+def _linear(block: Block, convs: Sequence[Convolution]) -> Iterator[Operation]:
+    yield from _convolve(block, convs[0], "none")
 
 
-_PARTS: Final[dict[str, Callable[[Block], Iterator[Operation]]]] = {
+_PARTS: Final[dict[str, Callable[[Block, Sequence[Convolution]], Iterator[Operation]]]] = {
     "conv": _conv,
     "dsconv": _inverted,
     "mbconv": _inverted,

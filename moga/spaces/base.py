@@ -106,6 +106,9 @@ class Slot:
         blocks: called with the values of `genes`, then of `derived`; returns blocks with times, or
             None where that combination cannot occur.
         derived: what it reads besides.
+        side: position in `axes` of what sets the size of images, so that what is known of blocks
+            need not be found for each size anew; None: not said. Along it, blocks differ in height
+            and width alone, and blocks that are of one size at one value are so at all others.
     """
 
     name: str
@@ -113,6 +116,7 @@ class Slot:
     gene_values: tuple[tuple[Any, ...], ...]
     blocks: Callable[..., Blocks | None]
     derived: tuple[Derived, ...] = ()
+    side: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

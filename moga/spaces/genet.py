@@ -182,7 +182,8 @@ class GENetSpace(Space):
     def _slot(self, name: str, genes: tuple[str, ...], blocks: Any) -> Slot:
         names = [gene.name for gene in self.genes]
         positions = tuple(names.index(gene) for gene in genes)
-        return Slot(name, positions, tuple(self.genes[i].values for i in positions), blocks)
+        values = tuple(self.genes[i].values for i in positions)
+        return Slot(name, positions, values, blocks, side=0)  # the resolution
 
 
 def _widths(channels: int) -> tuple[int, ...]:

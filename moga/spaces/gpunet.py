@@ -126,14 +126,21 @@ class GPUNetSpace(Space):
         for number in _STAGES:
             slots += self._stage_slots(number)
         head = partial(_head, num_classes=self.num_classes)
-        slots.append(self._slot("head", (), head, (self._width_after(7), self._side_before(7))))
+        read = (self._width_after(7), self._side_before(7))
+        slots.append(self._slot("head", (), head, read, side=1))
         return tuple(slots)
 
     def _slot(
-        self, name: str, genes: tuple[str, ...], blocks: Any, derived: tuple[Derived, ...] = ()
+        self,
+        name: str,
+        genes: tuple[str, ...],
+        blocks: Any,
+        derived: tuple[Derived, ...] = (),
+        *,
+        side: int = 0,
     ) -> Slot:
         positions = tuple(self._position[gene] for gene in genes)
-        return Slot(name, positions, self._values(positions), blocks, derived)
+        return Slot(name, positions, self._values(positions), blocks, derived, side)
 
     def _values(self, positions: tuple[int, ...]) -> tuple[tuple[Any, ...], ...]:
         return tuple(self.genes[position].values for position in positions)
@@ -152,8 +159,8 @@ class GPUNetSpace(Space):
             derived.append(self._derived(f"s{number} present", (genes[-1],), bool))
         others = partial(_others, operation=stage.operation)
         return [
-            self._slot(f"s{number}.first", genes[:-1], first, tuple(derived)),
-            self._slot(f"s{number}.others", genes, others, (after,)),
+            self._slot(f"s{number}.first", genes[:-1], first, tuple(derived), side=len(genes)),
+            self._slot(f"s{number}.others", genes, others, (after,), side=len(genes)),
         ]
 
     @cached_property

@@ -115,12 +115,16 @@ class Subspace(Space):
             for axis, gene in enumerate(slot.genes)
             if gene in self._fixed
         }
+        side = slot.side
+        if side is not None:
+            side = None if side in inserted else side - sum(axis < side for axis in inserted)
         return Slot(
             slot.name,
             tuple(self._free.index(slot.genes[axis]) for axis in kept),
             tuple(slot.gene_values[axis] for axis in kept),
             partial(_with_fixed, slot.blocks, inserted) if inserted else slot.blocks,
             tuple(shared[id(derived)] for derived in slot.derived),
+            side,
         )
 
     def _follow(self, derived: Derived) -> Derived:

@@ -74,11 +74,14 @@ def test_wide_groups_use_matrix_units_in_pytorch_alone():
     assert fuse(convolution(16), rules("tensorrt"))[0][-2:] == (16, 4)
 
 
-def test_arrays_keep_each_kernel_once():
-    one, two = (Kernel(ELEMENTWISE, 0, 0, numbers, 0, 0, 0, 1) for numbers in (10, 20))
-    arrays = KernelArrays.of([[one, two, one], [], [two]])
-    assert arrays.column("wide").tolist() == [10, 20]
-    assert arrays.total(np.array([1.0, 5.0])).tolist() == [7, 0, 5]
+def test_arrays_gather_the_kernels_of_groups_of_owners():
+    same = Kernel(ELEMENTWISE, 0, 0, 10, 0, 0, 0, 1)
+    each = same._replace(wide=np.array([20, 30]))
+    groups = [(np.array([2, 0]), [each, same]), (np.array([3]), [same])]
+    arrays = KernelArrays.of(groups, 4)
+    assert arrays.column("wide").tolist() == [20, 10, 30, 10, 10]
+    assert set(arrays.column("type")) == {ELEMENTWISE}
+    assert arrays.total(arrays.column("wide").astype(float)).tolist() == [40, 0, 30, 10]
 
 
 def test_an_unknown_engine_is_refused():

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from moga.devices import spacekernels
 from moga.devices.base import Device
 from moga.devices.catalog.rooflines import calibrations
 from moga.devices.kernels import Kernel, KernelArrays
@@ -85,35 +84,6 @@ def test_the_table_is_the_sum_of_the_networks_blocks(name, finish):
     assert table.provenance["error_percent"] == pytest.approx(100 * device.error, abs=0.1)
 
 
-def test_kernels_of_a_large_space_are_kept(monkeypatch):
-    monkeypatch.setattr(spacekernels, "_CACHED_FROM", 1)
-    device = create("device", "t4")
-    first = device.table(SPACE)
-    found = []
-    monkeypatch.setattr(spacekernels, "_find", lambda *a: found.append(a))
-    again = device.table(SPACE)
-    assert not found
-    genomes = sample_uniform(SPACE.sizes, 50, np.random.default_rng(0))
-    np.testing.assert_array_equal(first(genomes), again(genomes))
-    monkeypatch.setattr(spacekernels, "operations", lambda _: dense(7))  # other code: found anew
-    with pytest.raises(AttributeError):
-        device.table(SPACE)
-    assert len(found) == 1
-
-
-def test_a_space_too_large_or_without_a_stem_is_refused(monkeypatch):
-    monkeypatch.setattr(spacekernels, "_MOST", 10)
-    with pytest.raises(UsageError, match="entries of slots, more than 10; fix a gene"):
-        create("device", "t4").table(SPACE)
-    monkeypatch.undo()
-    first = SPACE.slots[0]
-    empty = dataclasses.replace(first, blocks=lambda *_: ())
-    with pytest.raises(
-        UsageError, match=r"first slot of moga.* can be empty.*give the space a stem"
-    ):
-        spacekernels._images(SPACE, empty)
-
-
 def fake_device(**parameters):
     return RooflineDevice("fake", "t4", parameters=parameters)
 
@@ -172,7 +142,7 @@ def test_what_was_not_measured_is_said():
     calibrated = RooflineDevice("x", "t4", covered=["dense", "depthwise", "elementwise"])
     network = zoo.network("mobilenetv2", resolution=32)
     assert calibrated.latency(network).ms > 0
-    kernels = KernelArrays.of([[Kernel(1, 1, 1, 0, 1, 1, 8, 4)]])
+    kernels = KernelArrays.of([(np.array([0]), [Kernel(1, 1, 1, 0, 1, 1, 8, 4)])], 1)
     (text,) = calibrated.outside(kernels)
     assert text.startswith("x: no measured network had grouped kernels")
     assert text.endswith("grouped convolutions on a new engine can be off by a factor of 4")

@@ -81,3 +81,12 @@ def test_what_cannot_be_fixed_is_refused() -> None:
         Subspace("moga", {"layer_3": 12})
     with pytest.raises(UsageError, match=r"all genes of nasbench201.* are fixed; leave at least"):
         Subspace(NASBench201(), {gene.name: "skip" for gene in NASBench201().genes})
+
+
+def test_slots_keep_what_sets_the_size_of_images() -> None:
+    whole = GPUNetSpace()
+    part = Subspace(whole, {"s2.kernel": 3, "s2.filters": 32})
+    assert [slot.side for slot in whole.slots[:4]] == [0, 0, 6, 6]
+    assert [slot.side for slot in part.slots[:4]] == [0, 0, 4, 4]
+    stem, *_, last = Subspace(whole, {"resolution": 224, "s1.kernel": 3}).slots
+    assert (stem.side, last.side) == (None, 1)
