@@ -89,7 +89,7 @@ def reading_ms(space: Space) -> float:
 def main() -> None:
     """Measure, and print."""
     asked = options("The error and the cost of a latency table of this machine's CPU.")
-    seconds, networks = (3.0, 10) if asked.quick else (40.0, 30)
+    seconds, networks = (3.0, 10) if asked.quick else (60.0, 30)
     figures: dict[str, Any] = {}
     goals: list[Goal] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -24,6 +24,7 @@ from moga.devices.profile import (
 )
 from moga.devices.store import ValueStore
 from moga.devices.timing import PROTOCOL, Sampling, Subject, measure
+from moga.devices.walks import successions
 from moga.errors import UsageError
 from moga.files import cache_dir, digest
 from moga.network import Network
@@ -107,6 +108,7 @@ class HostDevice:
                 self._rng,
                 progress or Silent(),
                 phase="time missing blocks",
+                successions=successions([network], lacking),
             )
             fresh: dict[Subject, Latency] = dict(zip(lacking, timed, strict=True))
             store.write(fresh)

@@ -36,7 +36,7 @@ from moga.devices.timing import (
     summarise,
     time_rounds,
 )
-from moga.devices.walks import Succession
+from moga.devices.walks import Succession, successions
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 from moga.networks.count import count_macs, count_params
@@ -52,7 +52,6 @@ __all__ = [
     "check_table",
     "checked_table",
     "profile_space",
-    "successions",
     "sum_blocks",
     "table_error",
     "unique_blocks",
@@ -125,16 +124,10 @@ def anchor_networks(space: Space, n: int) -> list[Network]:
     return list(dict.fromkeys(space.decode(genome) for genome in genomes))
 
 
-def successions(space: Space, subjects: Sequence[Subject]) -> list[Succession]:
+def _successions(space: Space, subjects: Sequence[Subject]) -> list[Succession]:
     """Return which subjects follow which in 256 random networks, always the same for a space."""
-    position = {subject: index for index, subject in enumerate(subjects)}
     genomes = sample_uniform(space.sizes, _SUCCESSIONS_SAMPLE, np.random.default_rng(0))
-    found: dict[Succession, None] = {}
-    for genome in genomes:
-        for first, second in itertools.pairwise(space.decode(genome)):
-            if first in position and second in position:
-                found[position[first], position[second]] = None
-    return list(found)
+    return successions((space.decode(genome) for genome in genomes), subjects)
 
 
 def sum_blocks(
@@ -193,7 +186,7 @@ class ChunkTimer:
             rng=np.random.default_rng(),
             progress=self.progress,
             phase="time the blocks",
-            successions=successions(self.space, subjects),
+            successions=_successions(self.space, subjects),
         )
         latencies, _ = summarise(rounds, self.sampling, self.engine.batch, Silent())
         return latencies[: len(self.probes)], latencies[len(self.probes) :]
@@ -243,7 +236,7 @@ def _time_at_once(
         rng=job.rng,
         progress=job.progress,
         phase="time the blocks",
-        successions=successions(job.space, subjects),
+        successions=_successions(job.space, subjects),
     )
     latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
     values = dict(zip(subjects, latencies, strict=True))

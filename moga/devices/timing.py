@@ -273,6 +273,7 @@ def measure(
     progress: Progress,
     *,
     phase: str = "measure networks end to end",
+    successions: Sequence[Succession] = (),
 ) -> list[Latency]:
     """Time networks (or blocks) in shuffled rounds: one latency each, in order.
 
@@ -281,5 +282,13 @@ def measure(
     """
     if not subjects:
         return []
-    rounds = time_rounds(engine, subjects, sampling, rng=rng, progress=progress, phase=phase)
+    rounds = time_rounds(
+        engine,
+        subjects,
+        sampling,
+        rng=rng,
+        progress=progress,
+        phase=phase,
+        successions=successions,
+    )
     return summarise(rounds, sampling, engine.batch, progress)[0]

@@ -7,12 +7,15 @@ more than many networks differ from each other. In a walk a block finds what it 
 but for its weights, which nothing has read since the round before.
 """
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
-__all__ = ["Succession", "Walks"]
+from moga.network import Network
+
+__all__ = ["Succession", "Walks", "successions"]
 
 Succession = tuple[int, int]
 """Which subject some network runs right after which: positions of the first and of the second."""
@@ -22,6 +25,17 @@ _RUN_UP: Final = 2
 
 Visit = tuple[int, bool]
 """Which is run, and whether for the first time in this round."""
+
+
+def successions(networks: Iterable[Network], subjects: Sequence[Hashable]) -> list[Succession]:
+    """Return which of some subjects are blocks that come one right after the other in networks."""
+    position = {subject: index for index, subject in enumerate(subjects)}
+    found: dict[Succession, None] = {}
+    for network in networks:
+        for first, second in itertools.pairwise(network):
+            if first in position and second in position:
+                found[position[first], position[second]] = None
+    return list(found)
 
 
 class Walks:

@@ -15,7 +15,6 @@ from moga.devices.profile import (
     block_uses,
     checked_table,
     profile_space,
-    successions,
     sum_blocks,
     table_error,
     unique_blocks,
@@ -230,15 +229,6 @@ def test_a_checked_table_is_else_compared_afterwards(space, rng):
     assert error.mape == pytest.approx(0, abs=1e-9)
     with pytest.raises(UsageError, match="networks is 1; give 2 or more"):
         checked_table(space, FakeDevice(), networks=1, rng=rng)
-
-
-def test_successions_are_pairs_of_networks(space):
-    blocks = unique_blocks(space)
-    found = successions(space, blocks)
-    after = {blocks[second] for first, second in found if blocks[first].operation == "conv"}
-    assert {block.operation for block in after} == {"dsconv", "pool"} or len(after) >= 1
-    assert successions(space, blocks) == found
-    assert successions(space, blocks[:1]) == []
 
 
 def test_table_error_refuses_what_it_cannot_compare(space, rng):

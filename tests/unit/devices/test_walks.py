@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moga.devices.profile import successions, unique_blocks
-from moga.devices.walks import Walks
+from moga.devices.profile import unique_blocks
+from moga.devices.walks import Walks, successions
 from moga.spaces.base import sample_uniform
 from moga.spaces.moga import MoGASpace
 
@@ -64,15 +64,21 @@ def test_the_same_generator_draws_the_same_walks():
     assert walks.draw(np.random.default_rng(5)) == walks.draw(np.random.default_rng(5))
 
 
+def test_successions_are_those_of_the_subjects_alone():
+    network = MoGASpace(32, 0.35, 10).decode([0] * 14)
+    stem, second, third = network.blocks[:3]
+    assert successions([network, network], [network, third, second, stem]) == [(3, 2), (2, 1)]
+    assert successions([network], [stem, third]) == successions([], [stem, second]) == []
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_walks_through_a_space_are_parts_of_its_networks(seed):
     space = MoGASpace(32, 0.35, 10)
     blocks = unique_blocks(space)
-    pairs = successions(space, blocks)
-    possible = set()
-    for genome in sample_uniform(space.sizes, 3000, np.random.default_rng(7)):
-        network = space.decode(genome)
-        possible |= set(itertools.pairwise(network))
+    genomes = sample_uniform(space.sizes, 300, np.random.default_rng(7))
+    networks = [space.decode(genome) for genome in genomes]
+    pairs = successions(networks, blocks)
+    possible = {pair for network in networks for pair in itertools.pairwise(network)}
     walks = Walks(len(blocks), pairs).draw(np.random.default_rng(seed))
     assert len(walks) < 25
     assert sum(len(walk) for walk in walks) < 1.5 * len(blocks)
