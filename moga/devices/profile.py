@@ -274,7 +274,7 @@ def _time_in_chunks(
         probed, latencies = result
         now = np.array([max(latency.ms, 1e-9) for latency in probed])
         first.append(now)
-        speeds.append(float(np.median(now / first[0])))
+        speeds.append(float(now.sum() / first[0].sum()))
         fresh: dict[Subject, Latency] = {
             subject: _slower(latency, 1 / max(speeds[-1], 1e-9))
             for subject, latency in zip(sent[number], latencies, strict=True)
