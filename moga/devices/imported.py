@@ -22,7 +22,8 @@ from moga.devices.base import Latency, noise_grid
 from moga.devices.blockfiles import MANIFEST, Manifest, block_digest
 from moga.devices.importers.base import PRECISIONS, Reading
 from moga.devices.importers.detect import read_timings
-from moga.devices.predict import FEWEST, BlockRegression
+from moga.devices.kernels import rules
+from moga.devices.predict import FEWEST, BlockRoofline
 from moga.devices.profile import sum_blocks, unique_blocks
 from moga.errors import FormatError, MogaError, UsageError
 from moga.network import Block, Network
@@ -44,6 +45,8 @@ _ABSURD: Final = 300.0
 """How many times what similar blocks say a time may be, or they it. On a CPU and a phone a correct
 time was off by up to 57 (a convolution of one pixel)."""
 _SUSPECTS: Final = 5
+_RULES: Final = rules("tensorrt")
+"""Which program took the times is not known; exported blocks come with their norms folded."""
 _GRID_SAMPLE: Final = 256
 _NAMED: Final = 5
 
@@ -169,17 +172,17 @@ def table_of(
 
 
 def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
-    """Refuse a time that is far from what a regression on all other blocks says of its block."""
+    """Refuse a time that is far from what the roofline of all other blocks says of its block."""
     if len(values) <= FEWEST:
         return
-    model, blocks = BlockRegression.fit(values), list(values)
+    model, blocks = BlockRoofline.fit(values, _RULES), list(values)
     plain = np.log(np.array([value.ms for value in values.values()]) / model(blocks))
     pairs = zip(blocks, plain.tolist(), strict=True)
     off = np.abs([model.left_out.get(block, ratio) for block, ratio in pairs])
     for index in np.argsort(-off)[:_SUSPECTS]:
         block = blocks[index]
         others = {other: value for other, value in values.items() if other != block}
-        expected = float(BlockRegression.fit(others)([block])[0])
+        expected = float(BlockRoofline.fit(others, _RULES)([block])[0])
         if not 1 / _ABSURD <= values[block].ms / expected <= _ABSURD:
             raise FormatError(
                 f"{times[block][1]}: {values[block].ms:g} ms for a block ({_text(block)}) that by "
@@ -200,14 +203,14 @@ def _predict(
     values: Mapping[Block, Latency], lacking: Sequence[Block]
 ) -> tuple[dict[Block, Latency], dict[str, Any]]:
     """Return the times of all blocks, and what the provenance says of those predicted."""
-    model = BlockRegression.fit(values)
+    model = BlockRoofline.fit(values, _RULES)
     times = model(lacking).tolist()
     predicted = {
         block: Latency(ms, ms * model.error, 0, "fitted")
         for block, ms in zip(lacking, times, strict=True)
     }
     return {**values, **predicted}, {
-        "method": "imported in part, the rest predicted by regression on work and traffic",
+        "method": "imported in part, the rest predicted by a roofline fitted to them",
         "blocks_predicted": len(predicted),
         "prediction_error": model.error,
     }

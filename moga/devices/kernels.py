@@ -1,17 +1,20 @@
-"""What an engine runs for a block or a network: its kernels, with work, traffic and tiles.
+"""What an engine runs for a block or a network: its kernels, with work, traffic, tiles and time.
 
 An engine fuses some operations into the convolution before them and splits others. `Rules` say
 which; those of PyTorch's eager mode, of TensorRT and of compilers such as XLA are here.
 
 Each list of operations is fused on its own, and nothing joins across blocks: a norm or an
 activation that is a block of its own stays a kernel of its own.
+
+A kernel (`kernel_ms`) takes the smooth maximum of computing and moving data, a roofline without its
+corner.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +31,12 @@ __all__ = [
     "TYPES",
     "Kernel",
     "KernelArrays",
+    "Rates",
     "Rules",
     "fuse",
+    "kernel_ms",
     "rules",
+    "rules_of",
 ]
 
 TYPES: Final = ("dense", "grouped", "depthwise", "elementwise")
@@ -114,6 +120,15 @@ element joins the convolution before it. mobile: a phone's runtime, which folds 
 """
 
 
+_RUNNERS: Final = {
+    "torch compile": "xla",
+    "onnxruntime": "tensorrt",
+    "tensorrt": "tensorrt",
+    "trtexec": "tensorrt",
+}
+"""What engines call themselves in their settings -> the rules that are nearest."""
+
+
 def rules(engine: str) -> Rules:
     """Return the rules of an engine.
 
@@ -123,6 +138,11 @@ def rules(engine: str) -> Rules:
     if engine not in RULES:
         raise UnknownName("engine", engine, RULES)
     return RULES[engine]
+
+
+def rules_of(settings: Mapping[str, Any]) -> Rules:
+    """Return the rules of an engine by its settings' `engine`; those of eager mode by default."""
+    return RULES[_RUNNERS.get(settings.get("engine", ""), "pytorch")]
 
 
 def fuse(operations: Iterable[Operation], rule: Rules) -> list[Kernel]:
@@ -218,3 +238,56 @@ class KernelArrays:
         used = values[self.kernel]
         sums: NDArray[np.float64] = np.bincount(self.owner, used, self.count).astype(np.float64)
         return sums
+
+
+_TILE: Final = 64
+_WIDTH: Final = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What a device does: its peaks times the share of them that kernels get.
+
+    Args:
+        dense: of dense convolutions, 10^9 multiply-adds a second.
+        depthwise: of depthwise ones, the same.
+        grouped: of others, with groups of 8 channels, the same; in proportion for wider groups.
+        values: that `Kernel.values` and `Kernel.weights` are moved at, 10^9 numbers a second.
+        wide: that `Kernel.wide` is moved at, the same.
+        idle: tiles of 64 x 64 outputs for which a dense convolution takes twice the time of its
+            work, for they leave units idle.
+    """
+
+    dense: float
+    depthwise: float
+    grouped: float
+    values: float
+    wide: float
+    idle: float = 0.0
+
+
+def kernel_ms(kernels: KernelArrays, batch: Any, rates: Rates) -> NDArray[np.float64]:
+    """Return how long a device works on each kernel, without what a launch takes.
+
+    ``sqrt(computing^2 + moving^2)``, see `moga.devices.roofline`.
+
+    Args:
+        kernels: n of them.
+        batch: images a batch, one for all or shape (n,).
+        rates: the device's.
+
+    Returns:
+        Milliseconds, shape (n,).
+    """
+    kind, width = kernels.column("type"), np.maximum(kernels.column("channels"), 1)
+    rate = np.full(kind.shape, rates.dense)
+    rate[kind == DEPTHWISE] = rates.depthwise
+    grouped = kind == GROUPED
+    rate[grouped] = rates.grouped * width[grouped] / _WIDTH
+    computing = batch * kernels.column("macs") / (rate * 1e6)
+    rows = np.ceil(np.maximum(batch * kernels.column("positions"), 1) / _TILE)
+    tiles = rows * np.ceil(width / _TILE) * kernels.column("groups")
+    computing = computing * (1 + np.where(kind == DENSE, rates.idle / tiles, 0.0))
+    numbers = batch * kernels.column("values") + kernels.column("weights")
+    moving = numbers / (rates.values * 1e6) + batch * kernels.column("wide") / (rates.wide * 1e6)
+    return np.asarray(np.sqrt(computing**2 + moving**2))

@@ -7,8 +7,8 @@
 3. Where there are more blocks than time (`missing="predict"`), the blocks that most genomes use are
    timed first, in turn with typical ones, a few at a time, until the time is used up. Each such
    *chunk* holds the same few *probes* as well, by which its speed is compared with the first
-   chunk's. The rest is predicted by a regression on work and traffic (`moga.devices.predict`), and
-   marked in the table.
+   chunk's. The rest is predicted by a roofline fitted to those (`moga.devices.predict`),
+   and marked in the table.
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
 time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from moga.contracts import Genomes, Progress, Silent
 from moga.devices.base import Device, Latency, Measures, TimesBeside, noise_grid
 from moga.devices.engines.base import Engine
-from moga.devices.predict import FEWEST, BlockRegression
+from moga.devices.kernels import Rules, rules_of
+from moga.devices.predict import FEWEST, BlockRoofline
 from moga.devices.store import ValueStore
 from moga.devices.timing import (
     PROTOCOL,
@@ -284,7 +285,7 @@ def _time_in_chunks(
         probed, latencies = result
         now = np.array([max(latency.ms, 1e-9) for latency in probed])
         first.append(now)
-        speeds.append(float(np.median(now / first[0])))
+        speeds.append(float(now.sum() / first[0].sum()))
         fresh: dict[Subject, Latency] = {
             subject: _slower(latency, 1 / max(speeds[-1], 1e-9))
             for subject, latency in zip(sent[number], latencies, strict=True)
@@ -320,7 +321,7 @@ def _chunk_size(
 
 def _expected_ms(blocks: Sequence[Block], values: Mapping[Block, Latency]) -> NDArray[np.float64]:
     if sum(value.ms > 0 for value in values.values()) >= FEWEST:
-        return BlockRegression.fit(values)(blocks)
+        return BlockRoofline.fit(values)(blocks)
     return np.full(len(blocks), np.mean([value.ms for value in values.values()]))
 
 
@@ -398,7 +399,7 @@ def profile_space(
     measured = {block: values[block] for block in uses if block in values}
     whole = len(measured) == len(uses) and all(anchor in values for anchor in anchors)
     beyond = _beyond_blocks(anchors, values) if whole else None
-    table = _table(space, blocks, found, measured, beyond)
+    table = _table(space, blocks, found, measured, beyond, rule=rules_of(engine.settings))
     provenance = {
         "device": device,
         "unit": f"ms a batch of {engine.batch}",
@@ -475,6 +476,8 @@ def _table(
     found: Sequence[SlotBlocks],
     measured: Mapping[Block, Latency],
     beyond: NDArray[np.float64] | None,
+    *,
+    rule: Rules,
 ) -> CostTable:
     """Return the table of the blocks' times, predicting those that are not measured."""
     provenance: dict[str, Any] = {"method": "measured", "blocks": len(blocks)}
@@ -484,11 +487,11 @@ def _table(
     ms[~predicted] = [value.ms for value in known]
     errors[~predicted] = [value.spread or 0.0 for value in known]
     if predicted.any():
-        model = BlockRegression.fit(measured)
+        model = BlockRoofline.fit(measured, rule)
         ms[predicted] = model([block for block in blocks if block not in measured])
         errors[predicted] = ms[predicted] * model.error
         provenance |= {
-            "method": "measured in part, the rest predicted by regression on work and traffic",
+            "method": "measured in part, the rest predicted by a roofline fitted to them",
             "blocks_predicted": int(predicted.sum()),
             "prediction_error": model.error,
         }

@@ -37,14 +37,14 @@ from numpy.typing import NDArray
 from moga.contracts import Progress, Silent
 from moga.devices.base import Latency
 from moga.devices.kernels import (
-    DENSE,
-    DEPTHWISE,
     GROUPED,
     TYPES,
     Kernel,
     KernelArrays,
+    Rates,
     Rules,
     fuse,
+    kernel_ms,
     rules,
 )
 from moga.devices.spacekernels import SpaceKernels, space_kernels
@@ -67,8 +67,6 @@ __all__ = [
 ]
 
 _BYTES: Final = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}
-_TILE: Final = 64
-_WIDTH: Final = 8
 _NOISE: Final = 0.08
 """What a good fit leaves over, relative: weighs a timing against the priors."""
 _FEWEST_FOR_ERROR: Final = 4
@@ -443,34 +441,24 @@ class RooflineDevice:
         self, kernels: KernelArrays, batch: Any, parameters: Mapping[str, float]
     ) -> list[NDArray[np.float64]]:
         """Return what adds up over kernels, in ms: [device, host] or one; each (kernels,)."""
-        device = self._device_ms(kernels, batch, parameters)
+        device = kernel_ms(kernels, batch, self._rates(parameters))
         grouped = kernels.column("groups") * (kernels.column("type") == GROUPED)
         each = parameters["t_kernel_us"] + parameters.get("t_group_us", 0.0) * grouped
         if self.engine.launching:
             return [device, each / 1e3]
         return [device + each / 1e3]
 
-    def _device_ms(
-        self, kernels: KernelArrays, batch: Any, parameters: Mapping[str, float]
-    ) -> NDArray[np.float64]:
-        kind, width = kernels.column("type"), np.maximum(kernels.column("channels"), 1)
-        matrix = self.sheet.matrix[self.precision] * parameters["e_dense"]
-        vector = self.sheet.vector[self.precision]
-        rate = np.full(kind.shape, matrix)
-        rate[kind == DEPTHWISE] = vector * parameters["e_depthwise"]
-        grouped = kind == GROUPED
-        rate[grouped] = vector * parameters["e_grouped"] * width[grouped] / _WIDTH
-        computing = 2 * batch * kernels.column("macs") / (rate * 1e9)
-        if "occupancy" in parameters:
-            rows = np.ceil(np.maximum(batch * kernels.column("positions"), 1) / _TILE)
-            tiles = rows * np.ceil(width / _TILE) * kernels.column("groups")
-            idle = parameters["occupancy"] * self.sheet.units / tiles
-            computing = computing * (1 + np.where(kind == DENSE, idle, 0.0))
-        item = _BYTES[self.precision]
-        at_item = batch * kernels.column("values") + kernels.column("weights")
-        moved = item * at_item + max(item, 2) * batch * kernels.column("wide")
-        moving = moved / (self.sheet.bandwidth * parameters["e_memory"] * 1e6)
-        return np.asarray(np.sqrt(computing**2 + moving**2))
+    def _rates(self, parameters: Mapping[str, float]) -> Rates:
+        vector, item = self.sheet.vector[self.precision], _BYTES[self.precision]
+        memory = self.sheet.bandwidth * parameters["e_memory"]
+        return Rates(  # 10^12 operations a second are 500 * 10^9 multiply-adds a second
+            dense=500 * self.sheet.matrix[self.precision] * parameters["e_dense"],
+            depthwise=500 * vector * parameters["e_depthwise"],
+            grouped=500 * vector * parameters["e_grouped"],
+            values=memory / item,
+            wide=memory / max(item, 2),
+            idle=parameters.get("occupancy", 0.0) * self.sheet.units,
+        )
 
     def _predict(self, work: _Work, parameters: Mapping[str, float]) -> NDArray[np.float64]:
         """Return the time of each subject in ms, shape (subjects,)."""

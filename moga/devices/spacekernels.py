@@ -1,7 +1,7 @@
 """The kernels of every block of a space: found at once, then any device's table is arithmetic."""
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 import numpy as np
@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from moga.devices.kernels import KernelArrays, Rules, fuse
 from moga.errors import UsageError
+from moga.network import Block
 from moga.networks.operations import operations, stacked_operations
 from moga.networks.stack import BlockStack, structure
 from moga.spaces.base import Slot, Space
 from moga.spaces.cost import slot_blocks
-from moga.spaces.entries import SizedBlocks, SlotBlocks, find_sized
+from moga.spaces.entries import SlotBlocks, find_sized
 
-__all__ = ["SpaceKernels", "space_kernels"]
+__all__ = ["SpaceKernels", "block_kernels", "space_kernels"]
 
 _MOST: Final = 5_000_000
 
@@ -50,18 +51,32 @@ def space_kernels(space: Space, rule: Rules) -> SpaceKernels:
             f"{space.spec} has {size:,} entries of slots, more than {_MOST:,}; fix a gene"
         )
     blocks, slots = find_sized(space.slots)
-    return SpaceKernels(_kernels(blocks, rule), slots, _images(space, space.slots[0]))
+    sizes = blocks.height, blocks.width
+    kernels = block_kernels(blocks.models, rule, blocks.model, sizes)
+    return SpaceKernels(kernels, slots, _images(space, space.slots[0]))
 
 
-def _kernels(blocks: SizedBlocks, rule: Rules) -> KernelArrays:
+def block_kernels(
+    models: Sequence[Block],
+    rule: Rules,
+    model: NDArray[np.int64],
+    sizes: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> KernelArrays:
+    """Return the kernels of n blocks, each of one of some models and a size of its own.
+
+    Args:
+        models: blocks.
+        rule: what the engine fuses.
+        model: which of them each block is, shape (n,).
+        sizes: height and width of each, shape (n,) both.
+    """
     numbers: dict[Hashable, int] = {}
-    of_model = [numbers.setdefault(structure(model), len(numbers)) for model in blocks.models]
-    of_block = np.array(of_model)[blocks.model]
+    of_model = [numbers.setdefault(structure(one), len(numbers)) for one in models]
+    of_block = np.array(of_model, dtype=np.int64)[model]
     ends = np.cumsum(np.bincount(of_block))
     groups = []
     for members in np.split(np.argsort(of_block, kind="stable"), ends[:-1]):
-        sizes = blocks.height[members], blocks.width[members]
-        stack = BlockStack.of(blocks.models, blocks.model[members], *sizes)
+        stack = BlockStack.of(models, model[members], *(size[members] for size in sizes))
         groups.append((members, fuse(stacked_operations(stack), rule)))
     return KernelArrays.of(groups, len(of_block))
 

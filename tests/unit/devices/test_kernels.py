@@ -9,8 +9,11 @@ from moga.devices.kernels import (
     RULES,
     Kernel,
     KernelArrays,
+    Rates,
     fuse,
+    kernel_ms,
     rules,
+    rules_of,
 )
 from moga.errors import UnknownName
 from moga.network import Block
@@ -88,3 +91,40 @@ def test_an_unknown_engine_is_refused():
     with pytest.raises(UnknownName, match=r"unknown engine 'tensorr'. Did you mean 'tensorrt'"):
         rules("tensorr")
     assert set(RULES) == {"pytorch", "tensorflow", "tensorrt", "xla", "mobile"}
+
+
+def test_a_kernel_computes_while_it_moves_data():
+    rates = Rates(dense=4.0, depthwise=2.0, grouped=1.0, values=1.0, wide=0.5, idle=3.0)
+    kernels = KernelArrays.of(
+        [
+            (
+                np.array([0]),
+                [
+                    Kernel(DENSE, 4_000_000, 1_000_000, 0, 500_000, 64, 65, 1),  # 2 tiles an image
+                    Kernel(DEPTHWISE, 2_000_000, 0, 0, 0, 64, 1, 1),
+                    Kernel(GROUPED, 4_000_000, 0, 0, 0, 64, 16, 2),  # groups twice as wide as 8
+                    Kernel(ELEMENTWISE, 0, 0, 1_000_000, 0, 0, 0, 1),
+                ],
+            )
+        ],
+        1,
+    )
+    alone = [np.hypot(1 * (1 + 3 / 2), 1.5), 1.0, 2.0, 2.0]
+    np.testing.assert_allclose(kernel_ms(kernels, 1, rates), alone)
+    batch = np.array([4, 1, 1, 2])
+    several = [np.hypot(4 * (1 + 3 / 8), 4.5), 1.0, 2.0, 4.0]
+    np.testing.assert_allclose(kernel_ms(kernels, batch, rates), several)
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("torch eager", "pytorch"),
+        ("torch compile", "xla"),
+        ("onnxruntime", "tensorrt"),
+        ("of a plug-in", "pytorch"),
+    ],
+)
+def test_engines_that_run_here_have_rules(engine, expected):
+    assert rules_of({"engine": engine}) == rules(expected)
+    assert rules_of({}) == rules("pytorch")
