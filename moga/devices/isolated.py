@@ -131,8 +131,8 @@ class Isolated:
                     progress.phase(name, total, unit)
                 case {"advance": int(done)}:
                     progress.advance(done)
-                case {"ms": ms, "order": order}:
-                    return Rounds(np.array(ms, dtype=np.float64), np.array(order, dtype=np.int64))
+                case {"rounds": [ms, *rest]}:
+                    return Rounds(np.array(ms), *(np.array(one, dtype=np.int64) for one in rest))
                 case {"failed": str(text)}:
                     raise MeasurementFailed(text)
 
@@ -249,4 +249,4 @@ def _timed(engine: Engine, request: Mapping[str, Any], progress: Progress) -> di
         )
     except MeasurementFailed as error:
         return {"failed": str(error)}
-    return {"ms": rounds.ms.tolist(), "order": rounds.order.tolist()}
+    return {"rounds": [values.tolist() for values in rounds]}

@@ -10,6 +10,8 @@
    time relative to each one's own median. Times are divided by it and stand for the quieter moments
    (`steady`, ours): other programs and the clock frequency slow down alike what runs meanwhile.
 5. A time is the mean without a tenth at either end (GENet's protocol), with its standard error.
+6. What a block costs the one that reads its output, beyond what others cost that one, is added to
+   the block's own time (`after_effects`, ours): wide blocks leave colder caches behind.
 """
 
 import dataclasses
@@ -34,6 +36,7 @@ __all__ = [
     "Sampling",
     "Subject",
     "TimesRounds",
+    "after_effects",
     "measure",
     "steady",
     "summarise",
@@ -46,6 +49,7 @@ PROTOCOL: Final = 3
 
 _DRIFT_WORTH_A_NOTE: Final = 0.05
 _CHUNK: Final = 1 << 16
+_SWEEPS: Final = 10
 _WINDOW: Final = 41
 """Runs around one, itself among them, whose median tells the machine's speed."""
 _QUIET: Final = 0.25
@@ -121,10 +125,12 @@ class Rounds(NamedTuple):
     Args:
         ms: milliseconds, shape (rounds, n).
         order: how many of these runs came before, shape (rounds, n).
+        before: the subject on whose output each was run, -1 where it was none, shape (rounds, n).
     """
 
     ms: NDArray[np.float64]
     order: NDArray[np.int64]
+    before: NDArray[np.int64]
 
 
 @runtime_checkable
@@ -184,13 +190,12 @@ def time_rounds(
         affordable = int(sampling.seconds / max(a_round, 1e-9))
         rounds = min(max(affordable, sampling.rounds), sampling.most)
         progress.phase(phase, rounds, "rounds")
-        ms = np.empty((rounds, len(steps)))
-        order = np.empty((rounds, len(steps)), dtype=np.int64)
+        found = []
         for index in range(rounds):
-            ms[index], order[index] = _round(steps, walks, rng)
-            order[index] += index * len(steps)
+            found.append(_round(steps, walks, rng))
             progress.advance(index + 1)
-    return Rounds(ms, order)
+    ms, order, before = (np.array(values) for values in zip(*found, strict=True))
+    return Rounds(ms, order + len(steps) * np.arange(rounds)[:, None], before)
 
 
 def _step(engine: Engine, subject: Subject) -> Step:
@@ -201,16 +206,18 @@ def _step(engine: Engine, subject: Subject) -> Step:
 
 
 def _round(steps: Sequence[Step], walks: Walks, rng: np.random.Generator) -> Rounds:
-    """Run everything; return the milliseconds of each one's first run, and its turn, shape (n,)."""
-    times, order, turn = np.empty(len(steps)), np.empty(len(steps), dtype=np.int64), 0
+    """Run everything; return what became of each one's first run, shape (n,)."""
+    times, turn = np.empty(len(steps)), 0
+    order, before = np.empty((2, len(steps)), dtype=np.int64)
     for walk in walks.draw(rng):
-        given = None
+        given, last = None, -1
         for index, first in walk:
             ms, given = steps[index](given)
             if first:
-                times[index], order[index] = ms, turn
+                times[index], order[index], before[index] = ms, turn, last
                 turn += 1
-    return Rounds(times, order)
+            last = index
+    return Rounds(times, order, before)
 
 
 def steady(rounds: Rounds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -230,6 +237,38 @@ def steady(rounds: Rounds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         speed = np.maximum(speed.reshape(ms.shape), 1e-9)
         typical = np.median(ms / speed, axis=0)
     return ms / speed * np.quantile(speed, _QUIET), np.median(speed, axis=1)
+
+
+def after_effects(
+    ms: NDArray[np.float64], before: NDArray[np.int64], trim: float = 0.1
+) -> NDArray[np.float64]:
+    """Return what each of n subjects costs those that are run on its output, beyond the average.
+
+    A time is taken to be the sum of what the one that ran takes and of an effect of the one before
+    it; along a network, the effects so add up like the times. Each effect is shrunk by how far the
+    effects differ beyond their noise (empirical Bayes), so that there are none where none is seen.
+
+    Args:
+        ms: times at one speed, shape (rounds, n).
+        before: as of `Rounds`.
+        trim: share left out at either end of a mean.
+
+    Returns:
+        Milliseconds, shape (n,).
+    """
+    effects = np.zeros(ms.shape[1])
+    givers = [giver for giver in np.unique(before) if giver >= 0 and (before == giver).sum() > 1]
+    runs = [np.nonzero(before == giver) for giver in givers]
+    if len(givers) < 2:
+        return effects
+    for _ in range(_SWEEPS):
+        own = trimmed_mean(ms - np.where(before >= 0, effects[before], 0.0), trim)[0]
+        found = [trimmed_mean((ms - own)[run][:, None], trim) for run in runs]
+        means = np.array([mean[0] for mean, _ in found])
+        noise = np.array([error[0] for _, error in found]) ** 2
+        true = max(means.var() - noise.mean(), 0.0)
+        effects[givers] = means * true / np.maximum(true + noise, 1e-30)
+    return effects
 
 
 def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -257,7 +296,11 @@ def summarise(
             "The machine changed its speed while it was measured: the second half of the rounds "
             f"took {change} time. Other programs may be running; measure again when it is quiet."
         )
-    means, errors = trimmed_mean(calm, sampling.trim)
+    effects = after_effects(calm, rounds.before, sampling.trim)
+    given = np.where(rounds.before >= 0, effects[rounds.before], 0.0)
+    means, errors = trimmed_mean(calm - given, sampling.trim)
+    least = trimmed_mean(calm, sampling.trim)[0] / 2  # whatever a tiny block's effect
+    means = np.maximum(means + effects, least)
     latencies = [
         Latency(float(mean), float(error), len(calm), "measured", batch)
         for mean, error in zip(means, errors, strict=True)

@@ -283,7 +283,8 @@ class TrtexecEngine:
             columns.append(times[-sampling.rounds :])
             progress.advance(done)
         ms = np.array(columns)
-        return Rounds(ms.T, np.arange(ms.size).reshape(ms.shape).T)
+        order = np.arange(ms.size).reshape(ms.shape)
+        return Rounds(ms.T, order.T, np.full_like(order, -1).T)
 
     def _times(self, subject: Subject, runs: int, warmups: int) -> list[float]:
         with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,16 @@ import pytest
 
 from moga.contracts import Silent
 from moga.devices.profile import anchor_networks, unique_blocks
-from moga.devices.timing import Rounds, Sampling, measure, steady, time_rounds, trimmed_mean
+from moga.devices.timing import (
+    Rounds,
+    Sampling,
+    after_effects,
+    measure,
+    steady,
+    summarise,
+    time_rounds,
+    trimmed_mean,
+)
 from moga.spaces.moga import MoGASpace
 from moga.testing.devices import FakeEngine, block_ms
 
@@ -80,6 +89,7 @@ def test_an_engine_that_can_hands_on_what_a_block_gave(rng):
     given = time_rounds(engine, blocks, sampling, **settings)
     np.testing.assert_allclose(given.ms, [[ms[0], ms[1] / 10, ms[2] / 10]] * 4)
     np.testing.assert_array_equal(given.order, np.arange(12).reshape(4, 3))
+    np.testing.assert_array_equal(given.before, [[-1, 0, 1]] * 4)
     assert engine.visits == blocks * 5
     np.testing.assert_allclose(time_rounds(alone, blocks, sampling, **settings).ms, [ms] * 4)
 
@@ -99,7 +109,8 @@ def test_standard_error_of_the_trimmed_mean_is_right(rng):
 
 
 def in_order(ms):
-    return Rounds(ms, np.arange(ms.size).reshape(ms.shape))
+    order = np.arange(ms.size).reshape(ms.shape)
+    return Rounds(ms, order, np.full_like(order, -1))
 
 
 def test_steady_takes_a_changing_speed_out(rng):
@@ -122,7 +133,7 @@ def test_steady_goes_by_the_order_in_which_all_ran(rng):
     true = rng.uniform(1, 5, 100)
     order = np.array([rng.permutation(100) + 100 * index for index in range(30)])
     slow = np.where(order % 100 < 50, 1.0, 1.4)
-    calm, _ = steady(Rounds(true * slow, order))
+    calm, _ = steady(Rounds(true * slow, order, np.full_like(order, -1)))
     off = calm / true / np.median(calm / true)
     assert np.abs(off - 1).mean() < 0.03  # at the steps alone
 
@@ -132,6 +143,39 @@ def test_steady_keeps_most_noise_of_few_columns(rng):
     calm, _ = steady(in_order(ms))
     assert np.corrcoef(calm.ravel(), ms.ravel())[0, 1] > 0.95
     assert calm.mean() == pytest.approx(10, rel=0.05)
+
+
+def pairs(rng, effects, noise=0.02):
+    """Return times of 12 subjects, each run after one of the 12 at random, with its effect."""
+    own, before = rng.uniform(1, 2, 12), rng.integers(-1, 12, (200, 12))
+    given = np.where(before >= 0, effects[before], 0)
+    return own, (own + given) * rng.normal(1, noise, (200, 12)), before
+
+
+def test_after_effects_are_found(rng):
+    effects = rng.normal(0, 0.2, 12)
+    own, ms, before = pairs(rng, effects)
+    found = after_effects(ms, before)
+    np.testing.assert_allclose(found, effects, atol=0.03)
+    sampling, order = Sampling(rounds=2), np.arange(ms.size).reshape(ms.shape)
+    latencies, _ = summarise(Rounds(ms, order, before), sampling, 1, Silent())
+    total = [latency.ms for latency in latencies]
+    assert np.corrcoef(total, own + effects)[0, 1] > 0.99
+
+
+def test_there_are_no_after_effects_in_noise(rng):
+    _, ms, before = pairs(rng, np.zeros(12))
+    assert np.abs(after_effects(ms, before)).max() < 0.005
+    assert not after_effects(ms, np.full_like(before, -1)).any()
+    assert not after_effects(ms, np.where(before == 3, 3, -1)).any()
+
+
+def test_a_tiny_block_keeps_half_of_its_time_whatever_its_effect(rng):
+    _, ms, before = pairs(rng, np.array([-0.9, *[0.2] * 11]))
+    ms[:, 0] = 0.01
+    order = np.arange(ms.size).reshape(ms.shape)
+    latencies, _ = summarise(Rounds(ms, order, before), Sampling(rounds=2), 1, Silent())
+    assert 0.004 < latencies[0].ms < 0.006
 
 
 def test_measure_gives_known_times_in_order(space, rng):
