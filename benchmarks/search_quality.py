@@ -61,8 +61,8 @@ OURS = {
 """Label -> registered searcher, whether it is given the known costs, and its largest budget."""
 
 PEER_BUDGET = {"Optuna TPE": 200}
-"""TPE's cost grows with its trials, and it repeats itself: on the chain, one curve of 800 took 1,604 s
-of a processor and gave up at 496 unique evaluations after 4,800 proposals."""
+"""TPE's cost grows with its trials, and it repeats itself: on the chain, one curve of 800 took
+1,604 s of a processor and gave up at 496 unique evaluations after 4,800 proposals."""
 
 FEWER_SEEDS = {"lamcts": 3}
 """A quarter of a second an ask: the curves of one seed take as long as twenty of NSGA-II's."""
