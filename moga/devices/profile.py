@@ -63,6 +63,7 @@ Missing = Literal["measure", "predict", "refuse"]
 others predicted and marked; or the table is refused."""
 
 _MOST_BLOCKS: Final = 5000
+_AT_ONCE: Final = 512
 _GRID_SAMPLE: Final = 256
 _USES_SAMPLE: Final = 4096
 _SUCCESSIONS_SAMPLE: Final = 256
@@ -224,25 +225,50 @@ def _time_at_once(
     missing: Sequence[Block],
     anchors: Sequence[Network],
     beside: Sequence[Network] = (),
+    known: Mapping[Subject, Latency] | None = None,
 ) -> tuple[dict[Subject, Latency], float | None, float]:
-    """Time blocks and networks in one set of rounds; return values, drift, and seconds timed."""
-    subjects: list[Subject] = list(dict.fromkeys([*missing, *anchors, *beside]))
-    sampling = job.sampling
-    if beside:
-        sampling = dataclasses.replace(sampling, seconds=2 * sampling.seconds)
-    rounds = time_rounds(
-        job.engine,
-        subjects,
-        sampling,
-        rng=job.rng,
-        progress=job.progress,
-        phase="time the blocks",
-        successions=_successions(job.space, subjects),
-    )
-    latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
-    values = dict(zip(subjects, latencies, strict=True))
-    job.store.write(values)
-    return values, drift, float(rounds.ms.sum()) / 1e3
+    """Time blocks and networks in sets of rounds of up to 512 blocks; store each set as it comes.
+
+    The anchors are in each set, the networks beside in the first. A set's times are divided by how
+    much slower its anchors were than those of the first set, or than the known ones.
+
+    Returns:
+        The new values; the drift of greatest size within a set or between sets; seconds timed.
+    """
+    parts = max(1, math.ceil(len(missing) / _AT_ONCE))
+    values: dict[Subject, Latency] = {}
+    reference = {one: known[one] for one in anchors if one in known} if known else {}
+    drifts, seconds = [], 0.0
+    for part in range(parts):
+        others = beside if part == 0 else ()
+        subjects: list[Subject] = list(dict.fromkeys([*missing[part::parts], *anchors, *others]))
+        share = job.sampling.seconds / parts * (2 if others else 1)
+        rounds = time_rounds(
+            job.engine,
+            subjects,
+            dataclasses.replace(job.sampling, seconds=share),
+            rng=job.rng,
+            progress=job.progress,
+            phase="time the blocks",
+            successions=_successions(job.space, subjects),
+        )
+        latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
+        fresh = dict(zip(subjects, latencies, strict=True))
+        slower = 1.0
+        if len(reference) == len(anchors):
+            before = math.fsum(reference[one].ms for one in anchors)
+            slower = math.fsum(fresh[one].ms for one in anchors) / before if before else 1.0
+        fresh = {
+            subject: _slower(latency, 1 / slower)
+            for subject, latency in fresh.items()
+            if subject not in reference
+        }
+        job.store.write(fresh)
+        values.update(fresh)
+        reference |= {one: fresh[one] for one in anchors if one in fresh}
+        drifts += [drift, slower - 1]
+        seconds += float(rounds.ms.sum()) / 1e3
+    return values, max(drifts, key=abs), seconds
 
 
 def _time_in_chunks(
@@ -390,7 +416,7 @@ def profile_space(
         progress.note(f"{reused} of {len(uses)} blocks were timed before on this machine; reused.")
     if missing == "measure" and spread is here and reused < len(uses):
         lacking = [block for block in uses if block not in known]
-        fresh, drift, seconds = _time_at_once(job, lacking, anchors, beside)
+        fresh, drift, seconds = _time_at_once(job, lacking, anchors, beside, known)
     else:
         fresh, drift, seconds = _time_rest(
             job, uses, anchors, known, missing=missing, spread=spread

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from moga.contracts import Silent
+from moga.devices import profile as profiling
 from moga.devices.base import Latency
 from moga.devices.catalog import CATALOG
 from moga.devices.profile import (
@@ -204,6 +205,29 @@ def test_networks_timed_among_the_blocks_see_the_same_machine(space, store, rng)
     np.testing.assert_allclose(table(genomes), measured, rtol=0.01)
     assert table.provenance["sampling"]["seconds"] == 0
     assert table.provenance["anchors"] == 6
+
+
+def test_many_blocks_are_stored_set_by_set_and_brought_to_one_speed(space, store, rng, monkeypatch):
+    monkeypatch.setattr(profiling, "_AT_ONCE", 50)
+    blocks = unique_blocks(space)
+    a_round = 42 + 6  # of 126 blocks in three sets, and anchors
+
+    def speed(run):
+        if run >= 2 * 7 * a_round:
+            raise KeyboardInterrupt
+        return 1.0 if run < 7 * a_round else 1.5
+
+    with pytest.raises(KeyboardInterrupt):
+        profile(space, FakeEngine(speed=speed), store, rng)
+    assert len(store.read(blocks, QUICK.rounds)) == 2 * 42
+    slow, notes = FakeEngine(speed=lambda _: 2.0), Notes()
+    table = profile(space, slow, store, rng, progress=notes)
+    assert set(slow.prepared) == set(blocks[2::3]) | set(anchor_networks(space, 6))
+    assert notes.texts[0].startswith("84 of 126 blocks were timed before")
+    genomes = sample_uniform(space.sizes, 50, rng)
+    true = [FakeEngine().true_ms(space.decode(genome)) for genome in genomes]
+    np.testing.assert_allclose(table(genomes), true, rtol=1e-9)
+    assert table.provenance["drift"] == pytest.approx(1.0)
 
 
 def test_networks_beside_are_left_out_where_nothing_is_timed_at_once(space, store, rng):
