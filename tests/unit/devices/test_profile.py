@@ -365,7 +365,7 @@ def test_a_budget_is_not_exceeded_by_blocks_larger_than_those_before(space, stor
 
 
 def test_chunks_are_brought_to_the_speed_of_the_first(space, store, rng):
-    slowing = FakeEngine(speed=lambda run: 1.0 if run < 31 * 7 else 1.5)
+    slowing = FakeEngine(speed=lambda run: 1.0 if run < 32 * 7 else 1.5)
     sampling = dataclasses.replace(QUICK, seconds=60)
     table = profile(space, slowing, store, rng, missing="predict", sampling=sampling)
     values = store.read(unique_blocks(space), 6)
