@@ -6,9 +6,9 @@
    they took beyond the sum of theirs. Timed again later, they say whether the machine is as fast.
 3. Where there are more blocks than time (`missing="predict"`), the blocks that most genomes use are
    timed first, in turn with typical ones, a few at a time, until the time is used up. Each such
-   *chunk* holds the same few *probes* as well, by which its speed is compared with the first
-   chunk's. The rest is predicted by a roofline fitted to those (`moga.devices.predict`),
-   and marked in the table.
+   *chunk* holds the same few *probes* as well, one of them a whole network, by which its speed is
+   compared with the first chunk's. The rest is predicted by a roofline fitted to those
+   (`moga.devices.predict`), and marked in the table.
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
 time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
