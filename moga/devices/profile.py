@@ -285,7 +285,7 @@ def _time_in_chunks(
     """
     networks = anchor_networks(job.space, job.sampling.anchors)
     smallest = min(networks, key=lambda network: sum(map(count_macs, network)))
-    probes = (*ordered[:_PROBES], smallest)
+    probes: tuple[Subject, ...] = (*ordered[:_PROBES], smallest)
     sampling = dataclasses.replace(job.sampling, seconds=0.0)
     progress = job.progress if spread is here else Silent()
     timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, job.space, probes, progress)
