@@ -56,13 +56,7 @@ def profile(space, engine, store, rng, **settings):
 
 class Notes(Silent):
     def __init__(self):
-        self.texts, self.phases, self.done = [], [], []
-
-    def phase(self, name, total=None, unit=""):
-        self.phases.append((name, total))
-
-    def advance(self, done, **values):
-        self.done.append(done)
+        self.texts = []
 
     def note(self, text):
         self.texts.append(text)
