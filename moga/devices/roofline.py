@@ -72,8 +72,8 @@ _NOISE: Final = 0.08
 _FEW: Final = 8
 _LESS: Final = 0.58
 """Below 8 networks a timing's noise counts (8 / networks)^.58 times: what the formula lacks for one
-would be taken for all. From 2 of T4's networks at full weight, the others were further off than
-from priors alone; a higher power learns too little where the priors are far off."""
+would be taken for all. The power was chosen on draws of the published tables; on other draws, 2 of
+T4's FP16 networks still bring no gain. A higher one learns too little where priors are far off."""
 _FEWEST_FOR_ERROR: Final = 4
 
 
