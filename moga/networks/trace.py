@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from moga.errors import UsageError
+from moga.networks.watch import needs_no_data
 
 __all__ = ["FUSIONS", "Fusion", "Traced", "fusion_named", "trace"]
 
@@ -96,14 +97,9 @@ def trace(
     recorder = _Recorder(fusion)
     try:
         ghost.eval()
-        with torch.no_grad(), _named(ghost, recorder, depth), recorder:
+        hooks = _named(ghost, recorder, depth)
+        with needs_no_data(module, input_shape), torch.no_grad(), hooks, recorder:
             ghost(torch.empty(batch, *input_shape, device="meta"))
-    except (NotImplementedError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(
-            f"{type(module).__name__} cannot run on images of shape {input_shape} without data: "
-            f"{first}"
-        ) from error
     finally:
         for part in was_training:
             part.training = True

@@ -5,7 +5,8 @@ What `moga.networks.operations` says of moga's blocks, this says of timm's netwo
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from moga.errors import UsageError
 from moga.networks.operations import Operation
 
-__all__ = ["watch"]
+__all__ = ["needs_no_data", "watch"]
 
 _KINDS: Final = {
     **dict.fromkeys(("convolution", "addmm", "mm", "bmm"), "conv"),
@@ -48,16 +49,26 @@ def watch(module: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Operati
     """
     ghost = copy.deepcopy(module).to("meta").eval()
     recorder = _Recorder()
+    with needs_no_data(module, input_shape), torch.no_grad(), recorder:
+        ghost(torch.empty(1, *input_shape, device="meta"))
+    return tuple(recorder.operations)
+
+
+@contextmanager
+def needs_no_data(module: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
+    """Turn what torch raises where a module needs values into an error that names the module.
+
+    Raises:
+        UsageError: torch has no kernel without data, or shapes do not fit.
+    """
     try:
-        with torch.no_grad(), recorder:
-            ghost(torch.empty(1, *input_shape, device="meta"))
+        yield
     except (NotImplementedError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(
             f"{type(module).__name__} cannot run on images of shape {input_shape} without data: "
             f"{first}"
         ) from error
-    return tuple(recorder.operations)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own is untyped
