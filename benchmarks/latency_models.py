@@ -118,9 +118,7 @@ def grouped(timing: Timing) -> bool:
 _UNSEEN = 1000
 
 
-def budget(
-    case: Case, timings: list[Timing], networks: int, draws: int
-) -> tuple[float, float]:
+def budget(case: Case, timings: list[Timing], networks: int, draws: int) -> tuple[float, float]:
     """Return the mean MAPE over the other networks after measuring a few random ones, and before.
 
     The draws are none of those (seeds below 1,000) by which `roofline._LESS` was chosen.

@@ -279,9 +279,8 @@ def _time_in_chunks(
     Returns as `_time_at_once` does.
 
     Every chunk's times are divided by how much slower its probes were than the first chunk's; the
-    drift is the largest such difference. One of the probes is a whole network: it leaves the caches
-    as networks do, where few blocks would find their weights in them, and come out 9 % too fast on
-    EfficientNet-X's space. What is timed is stored as it comes.
+    drift is the largest such difference. One of the probes is a whole network, which is meant to
+    leave the caches as networks do. What is timed is stored as it comes.
     """
     networks = anchor_networks(job.space, job.sampling.anchors)
     smallest = min(networks, key=lambda network: sum(map(count_macs, network)))
