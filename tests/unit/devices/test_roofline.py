@@ -112,6 +112,20 @@ def test_every_few_measured_networks_bring_the_roofline_nearer():
     assert errors[3] < errors[2] * 1.2 < 0.1
 
 
+def test_an_odd_network_of_grouped_convolutions_says_little_of_others_where_few_are_measured():
+    device = fake_device()
+    others = timings_of(device, NETWORKS[4:])
+
+    def error_with(groups):
+        odd = tuple(Operation("conv", 10**6, 10**6, 0, 10**8, 784, 64, groups) for _ in range(40))
+        one, *rest = timings_of(device, [odd, NETWORKS[0]], batches=(1,))
+        fitted = device.calibrate([dataclasses.replace(one, ms=2 * one.ms), *rest])
+        ratio = fitted.predict_timings(others) / [timing.ms for timing in others]
+        return np.abs(np.log(ratio)).mean()
+
+    assert 0 < error_with(groups=8) < error_with(groups=1) / 8
+
+
 def test_a_calibration_without_networks_is_the_priors_alone():
     shipped = create("device", "t4(batch=8)")
     device = shipped.calibrate([])
