@@ -123,10 +123,10 @@ def optuna_nsga2(task: Task, seed: int, evaluations: int) -> NDArray[np.float64]
 
 
 def optuna_tpe(task: Task, seed: int, evaluations: int) -> NDArray[np.float64]:
-    """Run Optuna's tree of Parzen estimators."""
-    from optuna.samplers import TPESampler
+    """Run Optuna's tree of Parzen estimators: its proposals, found faster."""
+    from search_tpe import OnceATrial
 
-    return _optuna(task, TPESampler(seed=seed), evaluations)
+    return _optuna(task, OnceATrial(seed=seed), evaluations)
 
 
 def _optuna(task: Task, sampler: Any, evaluations: int) -> NDArray[np.float64]:

@@ -33,8 +33,9 @@ from typing import Any
 
 import numpy as np
 from common import Goal, finish, options
-from search_peers import PEERS
+from search_peers import PEERS, PROPOSALS
 from search_tasks import Task, all_tasks, chain
+from search_tpe import check
 from threadpoolctl import threadpool_limits
 
 from moga import registry
@@ -60,10 +61,6 @@ OURS = {
 }
 """Label -> registered searcher, whether it is given the known costs, and its largest budget."""
 
-PEER_BUDGET = {"Optuna TPE": 200}
-"""TPE's cost grows with its trials, and it repeats itself: on the chain, one curve of 800 took
-1,604 s of a processor and gave up at 496 unique evaluations after 4,800 proposals."""
-
 FEWER_SEEDS = {"lamcts": 3}
 """A quarter of a second an ask: the curves of one seed take as long as twenty of NSGA-II's."""
 
@@ -88,16 +85,17 @@ def ours(spec: str, task: Task, seed: int, evaluations: int, *, known: bool) -> 
 
 def largest(label: str) -> int:
     """Return up to how many evaluations a searcher runs."""
-    return OURS[label][2] if label in OURS else PEER_BUDGET.get(label, BUDGETS[-1])
+    return OURS[label][2] if label in OURS else BUDGETS[-1]
 
 
 @functools.cache
 def digest(label: str) -> str:
     """Return what a stored curve depends on: the sources that are ours, or a peer's version."""
     if label not in OURS:
-        names = ("pymoo", "optuna", "numpy")
-        text = " ".join(f"{name} {metadata.version(name)}" for name in names)
-        sources = {Path(__file__).with_name("search_peers.py")}
+        packages = ("pymoo", "optuna", "numpy")
+        text = " ".join(f"{name} {metadata.version(name)}" for name in packages)
+        names = ["search_peers.py", *(["search_tpe.py"] if "TPE" in label else [])]
+        sources = {Path(__file__).with_name(name) for name in names}
     else:
         text = repr(OURS[label])
         problem, rng = chain().problem(known=True), np.random.default_rng(0)
@@ -306,9 +304,12 @@ def page(
     listed = "\n".join(f"- {name}: {value}" for name, value in figures.items())
     asked = "\n".join(f"- {goal}" for goal in goals)
     note = (
-        "Budgets that a searcher was not run to are left out (Optuna's TPE and lamcts: up to 200). "
-        + "; ".join(f"{label}: {fewer} seeds" for label, fewer in FEWER_SEEDS.items())
-        + "."
+        f"A searcher that repeats itself, as TPE does on most tasks, gives up after {PROPOSALS} "
+        "proposals a unique evaluation, and keeps the regret that it had reached. "
+        + " ".join(
+            f"{label}: to {largest(label)} evaluations, {min(seeds, fewer)} seeds."
+            for label, fewer in FEWER_SEEDS.items()
+        )
     )
     return f"""# How few evaluations the searchers need
 
@@ -362,6 +363,7 @@ def main() -> None:
         labels = [label for label in labels if label not in ("lamcts", "portfolio")]
     if asked.searchers:
         labels = asked.searchers.split(";")
+    check()
     tasks = all_tasks(quick=asked.quick)
     results = gather(list(jobs_of(tasks, labels, seeds, most)))
     if asked.searchers:
