@@ -54,7 +54,7 @@ class Search:
         hours: a time limit over all sessions of the run; None: no limit.
         seed: of everything random.
         executor: "ray", "local", or an `Executor`.
-        workers: evaluating processes; None: one a CPU.
+        workers: evaluating processes of Ray's executor; None: one a CPU.
         in_flight: how many genomes are evaluated, or wait for it, at any time.
         batch: how many genomes are asked for, sent and journalled together.
         order: "asked", or "completion": results reach the searcher as they come, which suits uneven
@@ -113,6 +113,7 @@ class Search:
             in_flight=in_flight,
             batch=batch,
             order=order,
+            workers=workers,
         )
         self.plan = Plan.make(
             space, device, objectives, constraints=constraints, data=data, evaluator=evaluator
@@ -336,9 +337,19 @@ def _name_of(spec: Any) -> str | None:
 
 
 def _check_numbers(
-    *, evaluations: int, hours: float | None, seed: int, in_flight: int, batch: int, order: str
+    *,
+    evaluations: int,
+    hours: float | None,
+    seed: int,
+    in_flight: int,
+    batch: int,
+    order: str,
+    workers: int | None,
 ) -> None:
-    for name, value in (("evaluations", evaluations), ("in_flight", in_flight), ("batch", batch)):
+    counts = {"evaluations": evaluations, "in_flight": in_flight, "batch": batch}
+    if workers is not None:
+        counts["workers"] = workers
+    for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} is {value!r}; give an integer of 1 or more")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:

@@ -162,7 +162,8 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
         ),
     ] = "ray",
     workers: Annotated[
-        int | None, typer.Option(help="Evaluating processes.", show_default="one a processor")
+        int | None,
+        typer.Option(help="Evaluating processes of Ray.", show_default="one a processor"),
     ] = None,
     in_flight: Annotated[int, typer.Option(help="Networks under evaluation at any time.")] = 16,
     batch: Annotated[int, typer.Option(help="Networks that are asked for together.")] = 4,
@@ -227,7 +228,8 @@ def resume(
         str | None, typer.Option(help="Who evaluates: ray or local.", show_default="as before")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Evaluating processes.", show_default="one a processor")
+        int | None,
+        typer.Option(help="Evaluating processes of Ray.", show_default="one a processor"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -301,6 +301,7 @@ def test_storage_defaults_to_a_new_directory(
     ("options", "message"),
     [
         ({"evaluations": 0}, "evaluations is 0; give an integer of 1 or more"),
+        ({"workers": 0}, "workers is 0; give an integer of 1 or more"),
         ({"batch": 1.5}, "batch is 1.5"),
         ({"seed": -1}, "seed is -1"),
         ({"hours": 0}, "hours is 0"),
