@@ -188,12 +188,13 @@ class Objective:
 
 
 _NUMBER: Final = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
+_PLACE: Final = r"(?:@(?P<device>[\w.+\-()=,/'\"]+?))?"
 _OBJECTIVE: Final = re.compile(
-    rf"(?P<metric>[a-z_]+)(?:@(?P<device>[\w.+\-()=,]+?))?(?::(?P<direction>\w+))?"
+    rf"(?P<metric>[a-z_]+){_PLACE}(?::(?P<direction>\w+))?"
     rf"(?:\*(?P<weight>-?{_NUMBER}))?(?P<limits>(?:(?:<=|>=)-?{_NUMBER})*)"
 )
 _CONSTRAINT: Final = re.compile(
-    rf"(?:(?P<lower>{_NUMBER})(?P<lower_op><=|<))?(?P<metric>[a-z_]+)(?:@(?P<device>[\w.+\-()=,]+?))?"
+    rf"(?:(?P<lower>{_NUMBER})(?P<lower_op><=|<))?(?P<metric>[a-z_]+){_PLACE}"
     rf"(?:(?P<op><=|<|>=|>)(?P<bound>{_NUMBER}))?"
 )
 

@@ -144,7 +144,9 @@ class Plan:
         names = [item.name for item in devices]
         if not devices or len(set(names)) < len(names):
             raise UsageError(f"give one or more devices, each once; got {names}")
-        wanted = built.default_objectives if objectives is None else objectives
+        wanted = objectives
+        if wanted is None:
+            wanted = _on_each(built.default_objectives, names)
         goals = tuple(_objective(item, names) for item in wanted)
         limits = tuple(_limit(item, names) for item in constraints)
         _check_names(goals, limits)
@@ -429,8 +431,37 @@ def _limit(item: Objective | str, devices: list[str]) -> Objective:
     return _placed(parse_constraint(item) if isinstance(item, str) else item, devices)
 
 
+def _on_each(objectives: Sequence[str], devices: list[str]) -> list[Objective]:
+    """Return a space's objectives with latency on each device; these share latency's weight."""
+    parsed = [parse_objective(text) for text in objectives]
+    share = 1 if all(objective.weight == 1 for objective in parsed) else len(devices)
+    return [
+        dataclasses.replace(objective, device=device, weight=objective.weight / share)
+        if objective.metric == "latency"
+        else objective
+        for objective in parsed
+        for device in (devices if objective.metric == "latency" else [""])
+    ]
+
+
+def _same_device(text: str, devices: list[str]) -> str:
+    """Return the device whose name says what a text says, blanks and the order of options aside."""
+
+    def key(name: str) -> Any:
+        try:
+            return registry.parse_call(name)
+        except UsageError:
+            return name
+
+    found = [device for device in devices if key(device) == key(text)]
+    return found[0] if found and text not in devices else text
+
+
 def _placed(objective: Objective, devices: list[str]) -> Objective:
     """Check which device is meant; with one device its name is left out."""
+    if objective.device:
+        name = _same_device(objective.device, devices)
+        objective = dataclasses.replace(objective, device=name)
     if objective.metric != "latency":
         if objective.device:
             raise InvalidObjective(f"{objective.metric} does not depend on a device; drop the @")

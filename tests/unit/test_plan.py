@@ -24,6 +24,29 @@ def test_spaces_own_objectives_are_the_default() -> None:
     assert [str(o) for o in plan.objectives] == ["accuracy*0.4", "latency*0.4", "params:max*0.2"]
 
 
+def test_without_objectives_latency_counts_on_each_device() -> None:
+    plan = Plan.make("nasbench201", ["pixel3", "raspi4"], None)
+    assert [str(o) for o in plan.objectives] == ["accuracy", "latency@pixel3", "latency@raspi4"]
+    plan = Plan.make("moga", ["t4", "v100"], None)
+    assert [str(o) for o in plan.objectives] == [
+        "accuracy*0.4",
+        "latency@t4*0.2",
+        "latency@v100*0.2",
+        "params:max*0.2",
+    ]
+
+
+def test_a_device_with_options_is_named_in_objectives_and_limits() -> None:
+    devices = ["t4(batch=64, precision=int8)", "v100(batch=64)"]
+    wanted = ["accuracy", "latency@t4(precision=int8,batch=64)<=20", "params"]
+    limits = ["latency@v100(batch=64)<=30"]
+    plan = Plan.make("moga", devices, wanted, constraints=limits)
+    assert plan.objectives[1].device == plan.devices[0].name == "t4(precision=int8, batch=64)"
+    assert plan.constraints[0].device == plan.devices[1].name
+    again = [str(objective) for objective in plan.objectives]
+    assert Plan.make("moga", devices, again, constraints=limits).objectives == plan.objectives
+
+
 def test_the_space_follows_the_images() -> None:
     plan = Plan.make("moga", "cpu", None)
     assert (plan.space.resolution, plan.space.num_classes) == (32, 10)
@@ -45,7 +68,11 @@ def test_the_space_follows_the_images() -> None:
             "with the sum 1, or none, for equal ones. These would be accuracy*0.357, latency*0.643",
         ),
         (("nasbench201", "pixel3", ["accuracy*.4", "latency"]), InvalidObjective, "sum to 1.4"),
-        (("nasbench201", ["pixel3", "pixel2"], None), InvalidObjective, "latency of which device"),
+        (
+            ("nasbench201", ["pixel3", "pixel2"], ["latency"]),
+            InvalidObjective,
+            "latency of which device? Say latency@NAME, with one of pixel3, pixel2",
+        ),
         (("nasbench201", "pixel3", ["latency@v100"]), InvalidObjective, "the devices are pixel3"),
         (("nasbench201", "pixel3", ["accuracy@pixel3"]), InvalidObjective, "does not depend on a"),
         (("nasbench201", ["pixel3", "pixel3"], None), UsageError, "each once"),
