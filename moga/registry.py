@@ -195,10 +195,21 @@ def create(kind: str, spec: Any, **defaults: Any) -> Any:
 
     Raises:
         UnknownName: no such name; near ones are listed.
-        UsageError: an argument that the factory does not take.
+        UsageError: an argument that the factory does not take, or one that it needs and lacks.
     """
     if not isinstance(spec, str):
         return spec
     factory, taken, arguments = _checked(kind, spec)
     offered = {key: value for key, value in defaults.items() if key in taken}
-    return factory(**{**offered, **arguments})
+    given = {**offered, **arguments}
+    lacking = [
+        key
+        for key, parameter in taken.items()
+        if key not in given
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if lacking:
+        example = ", ".join(f"{key}=..." for key in lacking)
+        raise UsageError(f"the {kind} {spec!r} needs {', '.join(lacking)}: {spec}({example})")
+    return factory(**given)

@@ -1,13 +1,30 @@
 """``moga profile --export-blocks`` and ``--import``: blocks out to a device, their times in."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import typer
 
 from moga.cli.show import print_json, print_message, print_profile
+from moga.errors import UsageError
 
-__all__ = ["BlockTimes", "export_folder", "import_times", "was_given"]
+__all__ = ["BlockTimes", "check_options", "export_folder", "import_times", "was_given"]
+
+_GOES_WITH: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "device": ("",),
+        "networks": ("",),
+        "batch": ("--export-blocks", "--import", "--fit"),
+        "limit": ("--export-blocks",),
+        "precision": ("--import",),
+        "device_name": ("--import", "--fit"),
+        "missing": ("--import",),
+    }
+)
+"""Parameter of ``moga profile`` -> the ways to a table that it belongs to; "": measuring."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +61,7 @@ def export_folder(
     _, built = space_and_images(space, data)
     with auto() as progress:
         manifest, left = export_blocks(
-            built, folder, batch=batch or 1, limit=limit, progress=progress
+            built, folder, batch=1 if batch is None else batch, limit=limit, progress=progress
         )
     if as_json:
         files = {"blocks": len(manifest.blocks), "networks": len(manifest.networks), "left": left}
@@ -92,6 +109,27 @@ def import_times(
     target = output or Path(f"latency-{table.space.name}-{device}.npz")
     table.save(target)
     print_profile(table, None, target, as_json=as_json)
+
+
+def check_options(context: typer.Context, way: str) -> None:
+    """Refuse options that another way to a table takes than the one asked for.
+
+    Args:
+        context: of ``moga profile``.
+        way: "--fit", "--import", "--export-blocks", or "": measuring.
+
+    Raises:
+        UsageError: such an option was given.
+    """
+    for parameter, ways in _GOES_WITH.items():
+        if way not in ways and was_given(context, parameter):
+            option = f"--{parameter.replace('_', '-')}"
+            belongs = " and ".join(ways) if any(ways) else "measuring"
+            inside = "" if way else f'; a device takes its own, such as "cpu({parameter}=...)"'
+            raise UsageError(
+                f"{option} goes with {belongs}, not with {way or 'measuring'}"
+                + (inside if parameter in ("batch", "missing", "precision") else "")
+            )
 
 
 def was_given(context: typer.Context, option: str) -> bool:

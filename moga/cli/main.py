@@ -11,7 +11,7 @@ import typer
 
 from moga._version import __version__
 from moga.cli.analyze import analyze
-from moga.cli.blocks import BlockTimes, export_folder, import_times, was_given
+from moga.cli.blocks import BlockTimes, check_options, export_folder, import_times, was_given
 from moga.cli.devices import devices
 from moga.cli.exits import exits
 from moga.cli.export import export
@@ -257,7 +257,10 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
     device: Annotated[str, typer.Option(help="The device to measure.")] = "cpu",
     data: DataOption = None,
     networks: Annotated[
-        int, typer.Option(help="Whole networks to measure end to end, to know the table's error.")
+        int,
+        typer.Option(
+            help="Whole networks to measure end to end, to know the table's error.", min=0
+        ),
     ] = 30,
     output: Annotated[
         Path | None,
@@ -276,7 +279,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="With --export-blocks: files to write now.", show_default="all"),
+        typer.Option(help="With --export-blocks: files to write now.", show_default="all", min=1),
     ] = None,
     import_from: Annotated[
         Path | None,
@@ -292,6 +295,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
         int | None,
         typer.Option(
             help="With --export-blocks, --import and --fit: images a batch.",
+            min=1,
             show_default="1 or DIR's",
         ),
     ] = None,
@@ -339,26 +343,30 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
         if fit is not None:
             if export_blocks is not None or import_from is not None:
                 raise UsageError("give --fit alone, without --export-blocks or --import")
+            check_options(context, "--fit")
             fit_times(
                 fit,
                 space,
                 data,
                 device=device_name,
-                batch=batch or 1,
+                batch=1 if batch is None else batch,
                 output=output,
                 as_json=as_json,
             )
             return
         if export_blocks is not None:
+            check_options(context, "--export-blocks")
             export_folder(space, data, export_blocks, batch=batch, limit=limit, as_json=as_json)
             return
         if import_from is not None:
+            check_options(context, "--import")
             times = BlockTimes(batch, precision, device_name, missing)
             asked = was_given(context, "space")
             import_times(
                 import_from, space if asked else None, data, times, output=output, as_json=as_json
             )
             return
+        check_options(context, "")
         import numpy as np
 
         from moga import registry

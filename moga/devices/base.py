@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, Protocol, get_args, runtime_checkable
 
 from moga.contracts import Progress
+from moga.errors import UsageError
 from moga.network import Network
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
@@ -17,6 +18,7 @@ __all__ = [
     "Measures",
     "Provenance",
     "TimesBeside",
+    "check_batch",
     "noise_grid",
 ]
 
@@ -126,6 +128,17 @@ class TimesBeside(Protocol):
             UsageError: a space that this device knows nothing of.
             MeasurementFailed: a block or network could not be built or timed.
         """
+
+
+def check_batch(batch: int) -> int:
+    """Return images a batch.
+
+    Raises:
+        UsageError: not an integer of 1 or more.
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise UsageError(f"batch is {batch!r}; give an integer of 1 or more")
+    return batch
 
 
 def noise_grid(step: float) -> float:

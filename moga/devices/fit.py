@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes
-from moga.devices.base import noise_grid
+from moga.devices.base import check_batch, noise_grid
 from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import convolutions, count_params
@@ -109,11 +109,13 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
         batch: images a batch of all times.
 
     Raises:
+        UsageError: a batch below 1.
         FormatError: no such file, another kind of file, missing columns, or a bad row: a time that
             is no number, nan, 0, negative or absurd, a genome or network of another space, a
             network that came before; another batch or unit, or two precisions or devices. The
             message names the row; the first is 1.
     """
+    check_batch(batch)
     rows = _rows(Path(path))
     if not rows:
         raise FormatError(f"{path} holds no times; expected a row a network")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga import registry
-from moga.devices.base import Latency, noise_grid
+from moga.devices.base import Latency, check_batch, noise_grid
 from moga.devices.blockfiles import MANIFEST, Manifest, block_digest
 from moga.devices.importers.base import PRECISIONS, Reading
 from moga.devices.importers.detect import read_timings
@@ -96,7 +96,7 @@ def import_table(
         space,
         readings,
         networks=extra,
-        batch=batch or 1,
+        batch=1 if batch is None else batch,
         precision=precision,
         device=device,
         missing=missing,
@@ -138,13 +138,14 @@ def table_of(
         missing: one of `MISSING`.
 
     Raises:
-        UsageError: too many blocks, too few times to predict others from, or no such precision or
-            `missing`.
+        UsageError: too many blocks, too few times to predict others from, a batch below 1, or no
+            such precision or `missing`.
         FormatError: a row that names nothing of the space, is a duplicate, of another batch,
             precision or device, or absurd; blocks without time. The message names the row.
     """
     if missing not in MISSING:
         raise UsageError(f"missing is {missing!r}; give one of {', '.join(MISSING)}")
+    check_batch(batch)
     known = {block_digest(block): block for block in unique_blocks(space)}
     named: dict[str, Block | Network] = {**known, **{one.digest: one for one in networks}}
     precision = _check_alike(readings, batch, precision)

@@ -141,7 +141,7 @@ class Isolated:
             environment = {**os.environ, **_allocator(), "PYTHONPATH": os.pathsep.join(sys.path)}
             code = "from moga.devices.isolated import serve; serve()"
             self._child = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-c", code],
+                [sys.executable, "-P", "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Progress, Silent
-from moga.devices.base import Latency
+from moga.devices.base import Latency, check_batch
 from moga.devices.kernels import (
     GROUPED,
     TYPES,
@@ -76,6 +76,8 @@ _FEW: Final = 8
 """Below 8 networks what the formula lacks for one of them would be taken for all: the noise counts
 sqrt(8 / networks) times, and what is left over of grouped convolutions is added."""
 _FEWEST_FOR_ERROR: Final = 4
+_ABSURD: Final = 100
+"""A time so many times off what the priors say is of another unit or network."""
 
 
 class OutsideCalibration(UserWarning):
@@ -305,9 +307,7 @@ class RooflineDevice:
                 f"no peak of {self.sheet.name} is known for the precision {self.precision!r}; "
                 f"known: {', '.join(self.sheet.matrix)}"
             )
-        if type(batch) is not int or batch < 1:
-            raise UsageError(f"batch is {batch!r}; give an integer of 1 or more")
-        self.batch = batch
+        self.batch = check_batch(batch)
         medians = {key: prior.value for key, prior in self.engine.priors.items()}
         if unknown := sorted(set(parameters or {}) - set(medians)):
             raise UsageError(
@@ -489,7 +489,8 @@ class RooflineDevice:
             source: of the measurements.
 
         Raises:
-            UsageError: a time that is not above 0, naming it.
+            UsageError: a time that is not above 0 or a hundred times off what the data sheet lets
+                expect, or a network that stands twice at one batch, naming it.
         """
         if not timings:
             return self._changed(parameters={}, error=None, covered=(), source="")
@@ -533,13 +534,14 @@ class RooflineDevice:
         convolutions with groups, which the formula describes badly.
 
         Raises:
-            UsageError: no timings, or a time that is not above 0, naming it.
+            UsageError: no timings, or as `calibrate`.
         """
         from scipy.optimize import least_squares
 
         _check(timings)
         work = _work_of(timings, self.engine.rules)
         priors = self.engine.priors
+        self._check_absurd(timings, work)
         start = np.log([prior.value for prior in priors.values()])
         width = np.array([prior.width for prior in priors.values()])
         ms = np.array([timing.ms for timing in timings])
@@ -557,6 +559,17 @@ class RooflineDevice:
 
         found = least_squares(residuals, start)
         return dict(zip(priors, np.exp(found.x).tolist(), strict=True))
+
+    def _check_absurd(self, timings: Sequence[Timing], work: _Work) -> None:
+        medians = {key: prior.value for key, prior in self.engine.priors.items()}
+        for index, expected in enumerate(self._predict(work, medians)):
+            ms = timings[index].ms
+            if not expected / _ABSURD < ms < expected * _ABSURD:
+                raise UsageError(
+                    f"timing {index} ({timings[index].name or 'unnamed'}) is {ms:g} ms at batch "
+                    f"{timings[index].batch}, where {self.sheet.name}'s data sheet lets expect "
+                    f"about {expected:.3g}; give milliseconds a batch of this network"
+                )
 
     def _grouped_share(self, work: _Work) -> NDArray[np.float64]:
         """Return which part of each subject's time goes to grouped convolutions, by the priors.
@@ -595,7 +608,14 @@ def _work_of(timings: Sequence[Timing], rule: Rules) -> _Work:
 def _check(timings: Sequence[Timing]) -> None:
     if not timings:
         raise UsageError("a calibration needs the time of one network at least; got none")
+    first: dict[tuple[Network | tuple[Operation, ...], int], int] = {}
     for index, timing in enumerate(timings):
+        same = first.setdefault((timing.subject, timing.batch), index)
+        if same != index:
+            raise UsageError(
+                f"timing {index} ({timing.name or 'unnamed'}) is of the same network and batch as "
+                f"timing {same}; give each once, such as the mean of several"
+            )
         if not 0 < timing.ms < math.inf or timing.batch < 1:
             raise UsageError(
                 f"timing {index} ({timing.name or 'unnamed'}) is {timing.ms!r} ms at batch "

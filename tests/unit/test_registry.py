@@ -77,6 +77,11 @@ def test_create_refuses_unknown_names_and_arguments() -> None:
         create("space", "moga(depth=3)")
 
 
+def test_create_names_the_arguments_that_are_needed() -> None:
+    with pytest.raises(UsageError, match=r"the device 'preset' needs name: preset\(name=\.\.\.\)"):
+        create("device", "preset")
+
+
 def test_create_says_where_no_arguments_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(registry, "_factory", lambda _kind, _name: lambda: 1)

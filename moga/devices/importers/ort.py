@@ -55,7 +55,8 @@ def _nodes(events: list[dict[str, Any]], runs: int, path: Path) -> tuple[tuple[s
     for index, event in enumerate(events, start=1):
         name = str(event.get("name", ""))
         if event.get("cat") == "Node" and name.endswith(_KERNEL):
-            operator = event.get("args", {}).get("op_name", "")
+            about = event.get("args")
+            operator = about.get("op_name", "") if isinstance(about, dict) else ""
             ms = number(event.get("dur"), "dur", f"{path}, entry {index}") / 1e3
             total[f"{operator} {name.removesuffix(_KERNEL)}".strip()] += ms / runs
     return tuple(total.items())

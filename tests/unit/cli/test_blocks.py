@@ -108,3 +108,35 @@ def test_wrong_use_exits_with_2_and_writes_nothing(folder, tmp_path):
     assert result.stderr.startswith("error: give")
     assert all(option in result.stderr for option in ("--export-blocks", "--import"))
     assert not list(tmp_path.glob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--missing", "predict"),
+            "--missing goes with --import, not with measuring; a device takes",
+        ),
+        (
+            ("--batch", 2),
+            "--batch goes with --export-blocks and --import and --fit, not with measur",
+        ),
+        (
+            ("--fit", "x.csv", "--precision", "fp16"),
+            "--precision goes with --import, not with --fit",
+        ),
+        (("--import", "x", "--device", "t4"), "--device goes with measuring, not with --import"),
+        (
+            ("--export-blocks", "x", "--networks", 2),
+            "--networks goes with measuring, not with --exp",
+        ),
+        (
+            ("--import", "x", "--batch", 0),
+            "Invalid value for '--batch'",
+        ),
+    ],
+)
+def test_options_of_another_way_are_refused(arguments, message):
+    result = CliRunner().invoke(app, ["profile", *map(str, arguments)], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert message in result.stderr

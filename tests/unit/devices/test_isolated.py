@@ -114,3 +114,11 @@ def test_it_travels_without_its_child_and_gives_no_single_runs():
     assert (again.batch, again._child) == (3, None)
     with engine.session(), pytest.raises(UsageError, match="gives no single runs"):
         engine.prepare(NETWORK)
+
+
+def test_a_file_in_the_current_folder_is_not_taken_for_a_module(tmp_path, monkeypatch):
+    (tmp_path / "copy.py").write_text("raise ImportError('this is the user\\'s own file')")
+    monkeypatch.chdir(tmp_path)
+    engine = Isolated(FAKE, {"overhead": 0.5})
+    assert rounds(engine, [NETWORK.blocks[0]]).ms.shape == (3, 1)
+    engine.close()

@@ -183,7 +183,16 @@ def test_bad_input_is_refused():
     with pytest.raises(UsageError, match="needs the time of one network at least; got none"):
         device.fit([])
     with pytest.raises(UsageError, match=r"timing 1 \(slow\) is nan ms at batch 1"):
-        device.calibrate([Timing(NETWORKS[0], 1.0), Timing(NETWORKS[0], math.nan, 1, "slow")])
+        device.calibrate([Timing(NETWORKS[0], 1.0), Timing(NETWORKS[1], math.nan, 1, "slow")])
+    with pytest.raises(
+        UsageError, match=r"timing 1 \(x\) is of the same network and batch as timing 0"
+    ):
+        device.calibrate([Timing(NETWORKS[0], 1.0), Timing(NETWORKS[0], 1.1, 1, "x")])
+    (usual,) = device.predict_timings([Timing(NETWORKS[0], 1.0)])
+    with pytest.raises(
+        UsageError, match=r"where v100's data sheet lets expect about .*; give millisec"
+    ):
+        device.calibrate([Timing(NETWORKS[0], 1000 * usual)])
     with pytest.raises(UsageError, match="timings of two networks or more"):
         device.left_out([Timing(NETWORKS[0], 1.0)])
 

@@ -32,6 +32,13 @@ def write(tmp_path, events):
     return path
 
 
+def test_a_node_may_say_nothing_of_itself(tmp_path):
+    path = write(
+        tmp_path, [{**event("y_kernel_time", 50, "Node"), "args": None}, *run(9), *run(110)]
+    )
+    assert "y" in dict(read_onnxruntime_profile(path).parts)
+
+
 def test_the_first_run_does_not_count(tmp_path):
     path = write(tmp_path, [*run(900), *run(110), *run(130)])
     reading = read_onnxruntime_profile(path)
