@@ -427,8 +427,14 @@ class Session:
             self._give_up(
                 f"{_FAILURES_IN_A_ROW} evaluations in a row failed",
                 [failure.reason for failure in self._failures],
-                f"continue with `moga resume {self.directory}`",
+                self._how_to_continue(),
             )
+
+    def _how_to_continue(self) -> str:
+        configuration = read_configuration(self.directory) or {}
+        if configuration.get("call") is None:  # a file cannot describe Python's objects
+            return f"continue with the same Search(..., storage={str(self.directory)!r}).run()"
+        return f"continue with `moga resume {self.directory}`"
 
     def _check_that_one_worked(self) -> None:
         """Refuse to end a run of which nothing came, however short it was."""

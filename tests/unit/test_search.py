@@ -23,6 +23,7 @@ from moga.runtime.journal import RunLock
 from moga.search import Search
 from moga.searchers import RandomSearch
 from moga.spaces.nasbench201 import NASBench201
+from moga.supernets.tabular import TabularEvaluator
 from moga.testing.fakes import RaisingEvaluator, SleepingEvaluator, TableEvaluator
 
 
@@ -175,13 +176,23 @@ def test_an_evaluation_over_its_time_limit(tmp_path: Path) -> None:
 
 def test_all_failing_ends_with_a_clear_error(tmp_path: Path) -> None:
     broken = search(tmp_path / "run", evaluator=TableEvaluator(table={}), evaluations=500)
-    with pytest.raises(TooManyFailures, match=r"40 evaluations in a row failed, .* KeyError"):
+    words = (
+        r"40 evaluations in a row failed, .* KeyError.* the same Search\(\.\.\., storage='.*/run'\)"
+    )
+    with pytest.raises(TooManyFailures, match=words):
         broken.run()
     mended = search(tmp_path / "run", evaluator=TableEvaluator(), evaluations=500)
     result = mended.run()
     assert (result.evaluations["status"] == "failed").sum() >= 40
     assert (result.evaluations["status"] == "measured").sum() >= 440
     assert len(result.evaluations) == 500
+
+
+def test_all_failing_in_a_run_that_a_file_describes(tmp_path: Path, monkeypatch) -> None:
+    evaluate = TableEvaluator(table={}).evaluate
+    monkeypatch.setattr(TabularEvaluator, "evaluate", lambda _, networks: evaluate(networks))
+    with pytest.raises(TooManyFailures, match=r"40 evaluations in a row .* `moga resume .*/run`"):
+        search(tmp_path / "run", evaluations=500).run()
 
 
 def test_all_failing_in_a_short_run(tmp_path: Path) -> None:
