@@ -38,10 +38,10 @@ class Result:
         space: what was searched.
         objectives: the optimised ones, in order.
         archive: exact results and their front.
-        rows: one mapping a genome, in the order of the asks.
+        rows: one mapping a genome, in the order of the asks; none for what was proposed again.
         hypervolume: of the front, between the worst and the best that the tables allow, 0 to 1.
         family: content of ``family.json``; None where no family was selected.
-        stopped: why the search ended.
+        stopped: why the search ended; see `moga.runtime.ledger.Stop`.
         measured: content of ``measured.json``; None where no device could measure the front.
     """
 
@@ -57,7 +57,7 @@ class Result:
 
     @cached_property
     def evaluations(self) -> "pd.DataFrame":
-        """Every genome that was asked for, in order, with what became of it."""
+        """Every genome that was asked for, once, in order, with what became of it."""
         import pandas as pd
 
         if not self.rows:

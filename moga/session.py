@@ -32,7 +32,7 @@ from moga.contracts import (
     violations_of,
 )
 from moga.endtoend import measure_front
-from moga.errors import Exhausted, InvalidGenome, RunMismatch, TooManyFailures
+from moga.errors import Exhausted, InvalidGenome, RunMismatch, TooManyFailures, UsageError
 from moga.files import atomic_path, atomic_write
 from moga.network import Network
 from moga.pareto.archive import Archive
@@ -60,7 +60,11 @@ _DERIVED: Final = ("evaluations.parquet", "front.csv", MEASURED, "family.json", 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a search is carried out; the arguments of `Search` of the same names."""
+    """How a search is carried out; the arguments of `Search` of the same names.
+
+    Raises:
+        UsageError: a searcher that is neither text nor can be called.
+    """
 
     searcher: Any
     evaluations: int
@@ -72,6 +76,13 @@ class Settings:
     batch: int
     order: Literal["asked", "completion"]
     family: Any
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.searcher, str) and not callable(self.searcher):
+            raise UsageError(
+                f"the searcher is {self.searcher!r}; give a name such as 'nsga2', or a factory "
+                "(problem, rng) -> Searcher, such as the class of a Searcher"
+            )
 
 
 @dataclasses.dataclass(eq=False)
@@ -130,8 +141,10 @@ class Session:
         )
         self.outstanding: list[Batch] = []
         self.rows: list[dict[str, Any]] = []
-        self._batches = self._evaluations = self._proposals = 0
+        self._batches = self._evaluations = self._proposals = self._repeats = 0
         self._done: dict[bytes, Outcome] = {}
+        self._entered: set[bytes] = set()  # genomes that have their row
+        self._owed: dict[bytes, int] = {}  # genomes under way: how often each was proposed
         self._reason = "evaluations"
         self._failures: deque[Failed] = deque(maxlen=_FAILURES_IN_A_ROW)
         self._began = time.monotonic() - self.ledger.seconds
@@ -154,7 +167,15 @@ class Session:
         return True
 
     def ask(self, n: int, *, submit: bool = True) -> bool:
-        """Ask the searcher for up to n genomes, record them and send them off. False: not now."""
+        """Ask the searcher for up to n genomes, record them and send them off. False: not now.
+
+        What was proposed before is not evaluated again, and has no second row: its result is told
+        again, at once or when it comes.
+
+        Raises:
+            InvalidGenome: a proposal that is none.
+            UsageError: an empty proposal where no result is under way.
+        """
         number = self._batches
         recorded = self.ledger.asked[number] if number < len(self.ledger.asked) else None
         if recorded is None and (self.finished or self._used_up()):
@@ -171,13 +192,23 @@ class Session:
                 self._reason = "exhausted"
                 return False
             genomes = recorded.genomes
-        if not len(genomes) and (recorded is None or self.outstanding):
+        genomes = self._not_under_way(genomes)
+        if not len(genomes) and self.outstanding:
             return False  # as it was when the journal was written: it waits for results
+        if not len(genomes) and recorded is None:
+            raise UsageError(
+                f"the searcher {self._searcher_name} proposed nothing though no result is under "
+                "way: an empty ask means that it waits for one. Return genomes, or raise "
+                "moga.errors.Exhausted where nothing is left to propose"
+            )
         if recorded is None:
             self._remove_derived()
             self.ledger.record_asked(genomes, n)
         else:
             genomes = self._recorded_genomes(genomes, recorded.genomes)
+        for genome in genomes:
+            self._owed.setdefault(genome.tobytes(), 1)
+            self._repeats += genome.tobytes() in self._entered
         batch = self._batch(number, genomes)
         self._batches += 1
         self._proposals += len(genomes)
@@ -193,19 +224,40 @@ class Session:
         Raises:
             InvalidGenome: a genome out of range or of the wrong length, or more than n of them.
         """
-        searcher = self.settings.searcher
-        name = searcher if isinstance(searcher, str) else type(self.searcher).__qualname__
+        name, genes = self._searcher_name, len(self.plan.space.genes)
         try:
-            checked = self.plan.space.validate(genomes) if len(genomes) else np.asarray(genomes)
+            if len(genomes):
+                checked = self.plan.space.validate(genomes)
+            else:
+                checked = np.empty((0, genes), dtype=np.int64)
         except (InvalidGenome, TypeError, ValueError) as error:
+            got = error if isinstance(error, InvalidGenome) else f"it returned {genomes!r}"
             raise InvalidGenome(
-                f"the searcher {name} proposed what is no genome: {error}"
+                f"the searcher {name} proposed what is no genome: {got}. Its ask({n}) must return "
+                f"an int64 array of shape (m, {genes}), m <= {n}"
             ) from error
         if len(checked) > n:
             raise InvalidGenome(
                 f"the searcher {name} proposed {len(checked)} genomes; it was asked for {n}"
             )
         return checked
+
+    @property
+    def _searcher_name(self) -> str:
+        searcher = self.settings.searcher
+        return searcher if isinstance(searcher, str) else type(self.searcher).__qualname__
+
+    def _not_under_way(self, genomes: Genomes) -> Genomes:
+        """Return what is not under way, each genome once; note how often the rest is to be told."""
+        new = {}
+        for row, genome in enumerate(genomes):
+            key = genome.tobytes()
+            if key in self._owed:
+                self._owed[key] += 1
+            else:
+                self._owed[key] = 1
+                new[key] = row
+        return genomes[list(new.values())]
 
     def _used_up(self) -> bool:
         settings = self.settings
@@ -214,7 +266,7 @@ class Session:
         elif settings.hours is not None and self.seconds >= 3600 * settings.hours:
             self._reason = "hours"
         elif self._proposals >= _PROPOSALS_AN_EVALUATION * settings.evaluations:
-            self._reason = "limits"
+            self._reason = "repeats" if 2 * self._repeats > self._proposals else "limits"
         else:
             return False
         return True
@@ -226,6 +278,8 @@ class Session:
                 f"batch {self._batches}: the searcher would now ask for other genomes than the "
                 "journal holds (another version of moga or of a library?); the journal wins"
             )
+            for genome in asked:
+                self._owed.pop(genome.tobytes(), None)
         return recorded
 
     def _batch(self, number: int, genomes: Genomes) -> Batch:
@@ -340,11 +394,21 @@ class Session:
         observations = self._observe(batch, values, errors)
         self.archive.add(observations)
         self._enter(batch, observations, values, errors)
-        self.searcher.tell(observations)
+        self.searcher.tell(self._as_often_as_proposed(observations))
         self._watch_failures(batch)
         self._enter_phase("read the journal" if batch.recorded else "search")
         figures = {"front": len(self.archive.front), "hypervolume": round(self._volume, 4)}
         self.progress.advance(self._evaluations - self._waiting(), **figures)
+
+    def _as_often_as_proposed(self, observations: Observations) -> Observations:
+        """Return a row for each time that the searcher proposed a genome."""
+        owed = [self._owed.pop(genome.tobytes(), 1) for genome in observations.genomes]
+        if sum(owed) == len(owed):
+            return observations
+        fields = dataclasses.fields(observations)
+        return Observations(
+            **{f.name: getattr(observations, f.name).repeat(owed, 0) for f in fields}
+        )
 
     def _waiting(self) -> int:
         return sum(len(batch.networks) for batch in self.outstanding)
@@ -363,8 +427,14 @@ class Session:
             self._give_up(
                 f"{_FAILURES_IN_A_ROW} evaluations in a row failed",
                 [failure.reason for failure in self._failures],
-                f"continue with `moga resume {self.directory}`",
+                self._how_to_continue(),
             )
+
+    def _how_to_continue(self) -> str:
+        configuration = read_configuration(self.directory) or {}
+        if configuration.get("call") is None:  # a file cannot describe Python's objects
+            return f"continue with the same Search(..., storage={str(self.directory)!r}).run()"
+        return f"continue with `moga resume {self.directory}`"
 
     def _check_that_one_worked(self) -> None:
         """Refuse to end a run of which nothing came, however short it was."""
@@ -428,11 +498,14 @@ class Session:
         values: dict[str, Any],
         errors: dict[str, Any],
     ) -> None:
-        """Append a row a genome to the table of evaluations."""
+        """Append a row a genome to the table of evaluations, but none for what has one."""
         worst, best = self.tables.box(self.plan.objectives)
         self._volume = self.archive.hypervolume(worst.tolist(), best.tolist())
         predicted = self.tables.predicted(batch.genomes)
         for row, genome in enumerate(batch.genomes):
+            if (key := genome.tobytes()) in self._entered:
+                continue
+            self._entered.add(key)
             outcome = batch.outcomes[row]
             entry: dict[str, Any] = {
                 "order": len(self.rows),
@@ -471,6 +544,11 @@ class Session:
             self._check_that_one_worked()
             stop = Stop(self._reason, self._evaluations, self.settings.hours)
             self.ledger.record_stop(stop)
+            if stop.reason == "repeats":
+                self.progress.note(
+                    f"the search ended early: of {self._proposals} genomes that the searcher "
+                    f"{self._searcher_name} proposed, {len(self._entered)} were new"
+                )
         missing = [name for name in _DERIVED if not (self.directory / name).exists()]
         if "evaluations.parquet" in missing or "front.csv" in missing:
             self._write_frames(self.result())

@@ -45,7 +45,8 @@ class Stop:
     """Why a run ended.
 
     Args:
-        reason: "evaluations", "hours" or "exhausted".
+        reason: "evaluations", "hours", "exhausted" (the searcher has nothing left), "limits" (of 50
+            proposals an evaluation, most broke known limits) or "repeats" (most were old ones).
         evaluations: how many evaluations had been asked for.
         hours: the time limit in force, if any.
     """

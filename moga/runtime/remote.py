@@ -19,6 +19,7 @@ def remote(
 ) -> "RemoteSearcher":
     """Build a searcher in an actor: ``factory(*args, **kwargs)`` is called there.
 
+    This does not wait for it: what the factory raises is raised by the searcher's first method.
     Ray is started where this process has none (`moga.runtime.ray.start_ray`), and is left running.
 
     Args:
@@ -40,14 +41,25 @@ def remote(
 
 
 class _Actor:
-    """What runs in the actor."""
+    """What runs in the actor.
+
+    A factory that raises does not end the actor, for Ray would then say how the actor died, and not
+    what was wrong: each call raises what the factory raised.
+    """
 
     def __init__(
         self, factory: Callable[..., Searcher], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        self._searcher = factory(*args, **kwargs)
+        self._searcher: Searcher | None = None
+        self._fault: Exception | None = None
+        try:
+            self._searcher = factory(*args, **kwargs)
+        except Exception as error:  # whatever a factory raises
+            self._fault = error
 
     def call(self, method: str, *args: Any) -> Any:
+        if self._fault is not None:
+            raise self._fault
         # Ray hands out read-only arrays; what becomes the searcher's own state must be writable.
         return getattr(self._searcher, method)(*copy.deepcopy(args))
 

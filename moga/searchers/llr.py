@@ -88,8 +88,9 @@ class LLR(BaseSearcher):
         regression: "ridge" or "paper".
         combine: "auto", "dynamic", "enumerate" or "random".
         explore: "thompson", or "none" as in the paper.
-        budgets: largest values of the budget's cost (latency where it is an objective); None:
-            every budget at which another combination becomes the best.
+        budgets: largest values of the budget's cost (latency where it is an objective), above 0
+            unless that is maximised (its cost is then its negative); None: every budget at which
+            another combination becomes the best.
         draws: random structures an ask, for "random".
         choices: most choices of one super-block that are considered; of more, this many spread
             evenly.
@@ -500,6 +501,12 @@ class LLR(BaseSearcher):
         given = tuple(float(budget) for budget in budgets)
         if not given or not all(math.isfinite(budget) for budget in given):
             raise UsageError(f"budgets are {list(budgets)!r}; give one or more finite numbers")
+        objective = self.problem.objectives[self.budgeted]
+        if objective.direction == "min" and min(given) <= 0:
+            raise UsageError(
+                f"budgets are {list(budgets)!r}, of {objective.name}, which is above 0 for every "
+                "network; give numbers above 0"
+            )
         return given
 
     def state_dict(self) -> dict[str, Any]:

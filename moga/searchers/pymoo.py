@@ -35,6 +35,9 @@ ALGORITHMS: Final[Mapping[str, str]] = {
 _REPEATS: Final = 20
 """Generations without a new genome before the base class is asked for one."""
 
+_REHEARSED: Final = 3
+"""Generations of made-up costs that an algorithm must get through before it is used."""
+
 _FAILED: Final = 1e6
 """The violation of what failed: above any other, finite because pymoo computes with it."""
 
@@ -45,12 +48,14 @@ class Pymoo(BaseSearcher):
     Genes are variables from 0 to size - 1, rounded. Genetic algorithms get pymoo's operators for
     integers (SBX and PM with rounding), algorithms with reference directions those of Das and
     Dennis 1998, as many as fit into the population. Algorithms that must know beforehand when they
-    end, such as RVEA, cannot be used. A generation ends when all of it was told, so
-    `ask` may return fewer genomes than wanted, or none: tell more first. What an algorithm proposes
-    again is answered from memory and not offered.
+    end, such as RVEA, cannot be used. Those for one objective are found out by a
+    rehearsal, for few of them say so before they have results of several. A generation ends when
+    all of it was told, so `ask` may return fewer genomes than wanted, or none: tell more first.
+    What an algorithm proposes again is answered from memory and not offered.
 
     Limits are one constraint: the sum of violations. A failed evaluation counts as a violation
-    above all others, for pymoo ranks nan among the best. Results that others asked for are
+    above all others, for pymoo ranks nan among the best; so there is a constraint where the user
+    set no limit, too. Results that others asked for are
     remembered, so that they are never offered; the algorithm sees them when it proposes them.
 
     pymoo's algorithms have no state that could be written as numbers, so `state_dict` holds what
@@ -63,12 +68,14 @@ class Pymoo(BaseSearcher):
             operators and population are then its own).
         population: members; where there are reference directions, at most that many of those.
         options: further arguments of the algorithm's class.
-        limits: "constraint", or "penalty", which adds violations to all costs, for algorithms that
-            refuse constraints, such as MOEAD.
+        limits: "constraint", or "penalty", which adds violations to all costs; "auto": a penalty
+            for algorithms that refuse constraints, such as MOEAD, a constraint for all others.
 
     Raises:
         UnknownName: no such algorithm.
-        UsageError: options that the algorithm does not take, or a problem that it cannot solve.
+        UsageError: options that the algorithm does not take, a problem that it cannot solve, an
+            algorithm for one objective where there are more, or one that needs a library which is
+            not installed.
 
     Example:
         ``Search(..., searcher="pymoo(algorithm=NSGA3, population=40)")``
@@ -82,43 +89,78 @@ class Pymoo(BaseSearcher):
         algorithm: Any = "NSGA2",
         population: int = 40,
         options: Mapping[str, Any] | None = None,
-        limits: str = "constraint",
+        limits: str = "auto",
     ) -> None:
         if isinstance(population, bool) or not isinstance(population, int) or population < 4:
             raise UsageError(f"population is {population!r}; give an integer of 4 or more")
-        if limits not in ("constraint", "penalty"):
-            raise UsageError(f"limits is {limits!r}; give 'constraint' or 'penalty'")
+        if limits not in ("auto", "constraint", "penalty"):
+            raise UsageError(f"limits is {limits!r}; give 'auto', 'constraint' or 'penalty'")
         super().__init__(problem, rng)
-        self.limits = limits
         self._fresh = _algorithm(algorithm, len(problem.objectives), population, options or {})
         self._seed = int(rng.integers(2**31))
+        self.limits = self._workable(limits)
         self._restart()
 
-    def _restart(self) -> None:
+    def _workable(self, limits: str) -> str:
+        """Return how limits are passed on, after a rehearsal.
+
+        Raises:
+            UsageError: an algorithm for one objective, or one that does not take this problem.
+        """
+        name, objectives = type(self._fresh).__name__, len(self.problem.objectives)
+        fault: Exception | None = None
+        for way in ("constraint", "penalty") if limits == "auto" else (limits,):
+            found = self._rehearse(way, objectives)
+            if found is None:
+                return way
+            fault = fault or found
+        if objectives > 1 and self._rehearse("penalty", 1) is None:
+            raise UsageError(
+                f"pymoo's {name} is for one objective; the search has {objectives}. Use an "
+                "algorithm for several, such as NSGA2"
+            ) from fault
+        raise UsageError(
+            f"pymoo's {name} does not take this problem: {fault}. Use another algorithm, such as "
+            "NSGA2" + (", or say limits=penalty" if limits == "constraint" else "")
+        ) from fault
+
+    def _rehearse(self, limits: str, objectives: int) -> Exception | None:
+        """Let a copy live through generations of made-up costs; return what went wrong."""
+        draws = np.random.default_rng(0)
+        try:
+            variables, algorithm = self._set_up(limits, objectives)
+            for _ in range(_REHEARSED):
+                if (waiting := algorithm.ask()) is None:
+                    break
+                members = len(np.atleast_2d(waiting.get("X")))
+                costs = draws.random((members, objectives))
+                _evaluate(variables, waiting, costs, np.zeros((members, 1)))
+                algorithm.tell(infills=waiting)
+        except Exception as error:  # pymoo asserts and raises many kinds
+            return error
+        return None
+
+    def _set_up(self, limits: str, objectives: int) -> tuple[Any, Any]:
+        """Return pymoo's problem and a fresh algorithm that is ready to be asked."""
         from pymoo.core.problem import Problem as Variables
         from pymoo.core.termination import NoTermination
 
-        self._results: dict[bytes, tuple[NDArray[np.float64], float]] = {}
-        self._history: list[NDArray[np.float64]] = []
-        self._waiting: Any = None  # the generation under way, pymoo's population
-        self._variables = Variables(
+        variables = Variables(
             n_var=len(self.sizes),
-            n_obj=len(self.problem.objectives),
-            n_ieq_constr=int(self.limits == "constraint"),
+            n_obj=objectives,
+            n_ieq_constr=int(limits == "constraint"),
             xl=np.zeros(len(self.sizes)),
             xu=(self.sizes - 1).astype(float),
         )
-        self._algorithm = copy.deepcopy(self._fresh)
-        name = type(self._algorithm).__name__
-        try:
-            self._algorithm.setup(
-                self._variables, termination=NoTermination(), seed=self._seed, verbose=False
-            )
-        except Exception as error:  # pymoo asserts and raises many kinds
-            raise UsageError(
-                f"pymoo's {name} does not take this problem: {error}. Where it refuses "
-                "constraints, say limits=penalty"
-            ) from error
+        algorithm = copy.deepcopy(self._fresh)
+        algorithm.setup(variables, termination=NoTermination(), seed=self._seed, verbose=False)
+        return variables, algorithm
+
+    def _restart(self) -> None:
+        self._results: dict[bytes, tuple[NDArray[np.float64], float]] = {}
+        self._history: list[NDArray[np.float64]] = []
+        self._waiting: Any = None  # the generation under way, pymoo's population
+        self._variables, self._algorithm = self._set_up(self.limits, len(self.problem.objectives))
 
     def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - a generation is one attempt
         for _ in range(_REPEATS):
@@ -151,19 +193,14 @@ class Pymoo(BaseSearcher):
         return True
 
     def _advance(self, told: NDArray[np.float64]) -> None:
-        from pymoo.core.evaluator import Evaluator
-        from pymoo.problems.static import StaticProblem
-
         self._history.append(told)
         costs, violations = told[:, :-1].copy(), told[:, -1:]
         finite = np.isfinite(costs).all(axis=1)
         worst = costs[finite].max(axis=0) if finite.any() else np.zeros(costs.shape[1])
         costs[~finite] = worst
         if self.limits == "penalty":
-            values = {"F": costs + violations}
-        else:
-            values = {"F": costs, "G": violations}
-        Evaluator().eval(StaticProblem(self._variables, **values), self._waiting)
+            costs = costs + violations
+        _evaluate(self._variables, self._waiting, costs, violations)
         self._algorithm.tell(infills=self._waiting)
         self._waiting = None
 
@@ -230,6 +267,17 @@ class Pymoo(BaseSearcher):
         self._results = dict(zip(keys, zip(costs, violations, strict=True), strict=True))
 
 
+def _evaluate(
+    variables: Any, waiting: Any, costs: NDArray[np.float64], violations: NDArray[np.float64]
+) -> None:
+    """Enter costs, and violations where they are a constraint, into a generation of pymoo's."""
+    from pymoo.core.evaluator import Evaluator
+    from pymoo.problems.static import StaticProblem
+
+    values = {"F": costs, "G": violations} if variables.has_constraints() else {"F": costs}
+    Evaluator().eval(StaticProblem(variables, **values), waiting)
+
+
 def _algorithm(algorithm: Any, objectives: int, population: int, options: Mapping[str, Any]) -> Any:
     """Make an algorithm from a name or a class; return an object as it is."""
     from pymoo.core.algorithm import Algorithm
@@ -237,7 +285,14 @@ def _algorithm(algorithm: Any, objectives: int, population: int, options: Mappin
     if isinstance(algorithm, str):
         if algorithm not in ALGORITHMS:
             raise UnknownName("algorithm of pymoo", algorithm, ALGORITHMS)
-        algorithm = getattr(import_module(f"pymoo.algorithms.{ALGORITHMS[algorithm]}"), algorithm)
+        try:
+            module = import_module(f"pymoo.algorithms.{ALGORITHMS[algorithm]}")
+        except Exception as error:  # pymoo raises Exception itself where numba is absent
+            raise UsageError(
+                f"pymoo's {algorithm} cannot be loaded here: {error}. Install what it asks for, or "
+                "use another algorithm, such as NSGA2"
+            ) from error
+        algorithm = getattr(module, algorithm)
     if isinstance(algorithm, Algorithm):
         return algorithm
     if not (inspect.isclass(algorithm) and issubclass(algorithm, Algorithm)):
@@ -245,7 +300,7 @@ def _algorithm(algorithm: Any, objectives: int, population: int, options: Mappin
     arguments = {**_defaults(algorithm, objectives, population), **options}
     try:
         return algorithm(**arguments)
-    except Exception as error:  # pymoo raises Exception itself where numba is absent
+    except Exception as error:  # pymoo asserts and raises many kinds
         raise UsageError(
             f"pymoo's {algorithm.__name__} cannot be made with {sorted(arguments)}: {error}. Give "
             "what it needs in options={...}, or the object itself"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from moga.runtime.journal import RunLock
 from moga.search import Search
 from moga.searchers import RandomSearch
 from moga.spaces.nasbench201 import NASBench201
+from moga.supernets.tabular import TabularEvaluator
 from moga.testing.fakes import RaisingEvaluator, SleepingEvaluator, TableEvaluator
 
 
@@ -174,13 +176,23 @@ def test_an_evaluation_over_its_time_limit(tmp_path: Path) -> None:
 
 def test_all_failing_ends_with_a_clear_error(tmp_path: Path) -> None:
     broken = search(tmp_path / "run", evaluator=TableEvaluator(table={}), evaluations=500)
-    with pytest.raises(TooManyFailures, match=r"40 evaluations in a row failed, .* KeyError"):
+    words = (
+        r"40 evaluations in a row failed, .* KeyError.* the same Search\(\.\.\., storage='.*/run'\)"
+    )
+    with pytest.raises(TooManyFailures, match=words):
         broken.run()
     mended = search(tmp_path / "run", evaluator=TableEvaluator(), evaluations=500)
     result = mended.run()
     assert (result.evaluations["status"] == "failed").sum() >= 40
     assert (result.evaluations["status"] == "measured").sum() >= 440
     assert len(result.evaluations) == 500
+
+
+def test_all_failing_in_a_run_that_a_file_describes(tmp_path: Path, monkeypatch) -> None:
+    evaluate = TableEvaluator(table={}).evaluate
+    monkeypatch.setattr(TabularEvaluator, "evaluate", lambda _, networks: evaluate(networks))
+    with pytest.raises(TooManyFailures, match=r"40 evaluations in a row .* `moga resume .*/run`"):
+        search(tmp_path / "run", evaluations=500).run()
 
 
 def test_all_failing_in_a_short_run(tmp_path: Path) -> None:
@@ -306,6 +318,8 @@ def test_storage_defaults_to_a_new_directory(
         ({"seed": -1}, "seed is -1"),
         ({"hours": 0}, "hours is 0"),
         ({"order": "random"}, "order is 'random'"),
+        ({"searcher": 42}, "the searcher is 42; give a name such as 'nsga2', or a factory"),
+        ({"searcher": None}, "the searcher is None; give a name such as 'nsga2', or a factory"),
         ({"searcher": "nsga3"}, "unknown searcher 'nsga3'. Did you mean 'nsga2'"),
         ({"executor": "slurm"}, "unknown executor 'slurm'"),
         ({"family": "mogar"}, "unknown family 'mogar'"),
@@ -354,3 +368,78 @@ def test_an_illegal_genome_is_refused_and_the_searcher_named(tmp_path, fault, wo
         search(tmp_path / "run", searcher=kind).run()
     journal = (tmp_path / "run" / "journal.jsonl").read_text()
     assert journal == ""
+
+
+class Odd(RandomSearch):
+    """Proposes what `answer` makes of random genomes, and remembers what it is told."""
+
+    def __init__(self, problem, rng):
+        super().__init__(problem, rng)
+        self.told = Counter()
+
+    def ask(self, n):
+        return self.answer(super().ask(n))
+
+    def tell(self, observations):
+        self.told.update(map(tuple, observations.genomes.tolist()))
+        super().tell(observations)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, r"Odd proposed what is no genome: it returned None. .* shape \(m, 6\), m <= 4"),
+        (3, r"Odd proposed what is no genome: it returned 3. Its ask\(4\) must return an int64"),
+        ("none", r"Odd proposed what is no genome: .* must return an int64 array"),
+        ([], r"Odd proposed nothing though no result is under way: .* moga.errors.Exhausted"),
+    ],
+)
+def test_what_is_no_proposal_is_refused_and_the_searcher_named(tmp_path, answer, words) -> None:
+    kind = type("Odd", (Odd,), {"answer": lambda *_: answer})
+    with pytest.raises(UsageError, match=f"the searcher {words}"):
+        search(tmp_path / "run", searcher=kind).run()
+
+
+@pytest.mark.parametrize("order", ["asked", "completion"])
+def test_what_is_proposed_again_is_evaluated_once_and_told_each_time(tmp_path, order) -> None:
+    """Twice in one ask, while it is under way, and after its result has come."""
+    made, evaluated = [], []
+
+    class Twice(Odd):
+        def ask(self, n):
+            made[:] = [self]
+            fresh = RandomSearch.ask(self, max(n // 2, 1))
+            known = list(self.told)[:1]
+            waiting = [] if not hasattr(self, "last") else [self.last]
+            self.last = fresh[-1].tolist()
+            return np.array([*fresh.tolist(), fresh[0].tolist(), *known, *waiting])[:n]
+
+    class Counts(TableEvaluator):
+        def evaluate(self, networks):
+            evaluated.extend(network.digest for network in networks)
+            return super().evaluate(networks)
+
+    options = {"searcher": Twice, "evaluator": Counts(), "order": order}
+    result = search(tmp_path / "run", **options).run()
+    genomes = [tuple(genome) for genome in result.evaluations["genome"]]
+    assert len(genomes) == len(set(genomes)) == 40
+    assert len(evaluated) == len(set(evaluated)) == 40
+    told = made[0].told
+    assert set(told) == set(genomes)
+    assert sum(told.values()) > 60
+    assert result.stopped == "evaluations"
+    (tmp_path / "run" / "front.csv").unlink()
+    again = search(tmp_path / "run", **options).run()
+    assert made[0].told == told
+    assert len(evaluated) == 40
+    assert again.evaluations["genome"].tolist() == result.evaluations["genome"].tolist()
+
+
+def test_a_searcher_that_repeats_itself_for_ever_ends_the_run(tmp_path: Path) -> None:
+    kind = type("Odd", (Odd,), {"answer": lambda self, genomes: np.zeros_like(genomes)})
+    notes = Notes()
+    result = search(tmp_path / "run", searcher=kind, evaluations=4, progress=notes).run()
+    assert len(result.evaluations) == 1
+    assert result.stopped == "repeats"
+    words = r"the search ended early: of \d+ genomes that the searcher Odd proposed, 1 were new"
+    assert re.search(words, notes.said[-1])

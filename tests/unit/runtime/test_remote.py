@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moga import registry
 from moga.contracts import Gene, Genomes, Observations, Problem, Searcher
-from moga.errors import Exhausted
+from moga.errors import Exhausted, UnknownName
 from moga.runtime.remote import remote
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -71,3 +72,13 @@ def test_remote_searcher_is_a_searcher() -> None:
         assert there.state_dict()["counts"][0] == 13
     finally:
         there.close()
+
+
+def test_what_a_factory_raises_is_raised_here() -> None:
+    searcher = remote(registry.create, "searcher", "nope2")
+    try:
+        for _ in range(2):
+            with pytest.raises(UnknownName, match=r"unknown searcher 'nope2'\. .*Known: auto"):
+                searcher.ask(1)
+    finally:
+        searcher.close()

@@ -262,11 +262,16 @@ def test_state_of_another_regression_is_refused() -> None:
         ({"explore": "ucb"}, "explore is 'ucb'; give one of thompson, none"),
         ({"budgets": []}, r"budgets are \[\]; give one or more finite numbers"),
         ({"budgets": [np.inf]}, r"budgets are \[inf\]; give one or more finite numbers"),
+        ({"budgets": [9, -3]}, r"budgets are \[9, -3\], of latency, which is above 0 .* above 0"),
     ],
 )
 def test_options_are_checked(options, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         made(additive()[0], **options)
+
+
+def test_budgets_of_what_is_maximised_are_its_negatives() -> None:
+    assert made(additive(("accuracy", "params:max"))[0], budgets=[-3]).budgets == (-3.0,)
 
 
 def test_what_cannot_be_done_is_said() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from moga import registry
 from moga.contracts import Observations
-from moga.errors import FormatError, UsageError
+from moga.errors import FormatError, UnknownName, UsageError
 from moga.search import Search
 from moga.searchers import LocalSearch, Portfolio, RandomSearch
 from moga.testing.searchers import make_problem, true_costs
@@ -136,3 +136,16 @@ def test_remote_members_leave_the_processors_to_the_evaluators(tmp_path: Path) -
         storage=tmp_path / "run",
     ).run()
     assert len(result.evaluations) == 40
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("remote", [False, True])
+def test_an_unknown_member_is_named_here_and_in_an_actor_alike(remote: bool) -> None:
+    def asked_of_both() -> None:
+        search = portfolio("local", "nope2", remote=remote)
+        for _ in range(2):
+            search.ask(8)
+
+    with pytest.raises(UnknownName, match=r"unknown searcher 'nope2'\. .*Known: auto"):
+        asked_of_both()

@@ -1,13 +1,15 @@
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 from pymoo.algorithms.moo import nsga2
 from pymoo.algorithms.moo.rvea import RVEA
+from pymoo.algorithms.soo.nonconvex import cmaes, ga, pattern
 
 from moga.contracts import Observations
 from moga.errors import FormatError, UnknownName, UsageError
-from moga.searchers.pymoo import Pymoo
+from moga.searchers.pymoo import ALGORITHMS, Pymoo
 from moga.testing.searchers import make_problem, true_costs
 
 PROBLEM = make_problem((6,) * 8, known=False)
@@ -71,8 +73,51 @@ def test_what_cannot_be_is_refused() -> None:
         searcher(algorithm=RVEA)
     with pytest.raises(UsageError, match="population is 2; give an integer of 4 or more"):
         searcher(population=2)
-    with pytest.raises(UsageError, match="limits is 'none'; give 'constraint' or 'penalty'"):
+    with pytest.raises(
+        UsageError, match="limits is 'none'; give 'auto', 'constraint' or 'penalty'"
+    ):
         searcher(limits="none")
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["DE", "GA", "PSO", ga.GA, ga.GA(pop_size=8), cmaes.CMAES, pattern.PatternSearch]
+)
+def test_algorithms_for_one_objective_are_refused_at_once_where_there_are_two(algorithm) -> None:
+    words = r"pymoo's \w+ is for one objective; the search has 2\. Use .* such as NSGA2"
+    with pytest.raises(UsageError, match=words):
+        searcher(algorithm=algorithm)
+
+
+@pytest.mark.parametrize("algorithm", ["DE", "GA", "PSO"])
+def test_algorithms_for_one_objective_serve_one(algorithm) -> None:
+    problem = dataclasses.replace(
+        PROBLEM, objectives=PROBLEM.objectives[:1], known=lambda g: PROBLEM.known(g)[:, :1]
+    )
+    search = Pymoo(problem, np.random.default_rng(0), algorithm=algorithm, population=8)
+    told = []
+    for _ in range(20):
+        genomes = search.ask(8)
+        told.append(true_costs(genomes)[:, :1])
+        search.tell(Observations.exact(genomes, told[-1]))
+    assert np.concatenate(told[-5:]).mean() < told[0].mean()
+
+
+def test_an_algorithm_that_refuses_constraints_gets_a_penalty_by_itself() -> None:
+    assert searcher().limits == "constraint"
+    search = searcher(algorithm="MOEAD")
+    assert search.limits == "penalty"
+    assert len(searched(search)) > 8
+    with pytest.raises(UsageError, match=r"MOEAD does not take this .*or say limits=penalty"):
+        searcher(algorithm="MOEAD", limits="constraint")
+
+
+@pytest.mark.parametrize("algorithm", ["AGEMOEA", "AGEMOEA2"])
+def test_a_missing_library_is_named(algorithm, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, f"pymoo.algorithms.{ALGORITHMS[algorithm]}", raising=False)
+    words = f"pymoo's {algorithm} cannot be loaded here: .*pip install numba.* such as NSGA2"
+    with pytest.raises(UsageError, match=words):
+        searcher(algorithm=algorithm)
 
 
 def test_state_of_another_population_is_refused() -> None:
