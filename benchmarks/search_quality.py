@@ -236,14 +236,19 @@ def goals_of(
             figures[f"portfolio / {best} at {budget}"] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
             goals.append(Goal(f"portfolio / best single one at {budget}", value, "<=", 1.1))
         if "nsga2(population=20)" in labels:
-            value = ratio(results, "nsga2(population=20)", "pymoo NSGA-II", budget)[0]
-            goals.append(Goal(f"weighted NSGA-II / pymoo's at {budget}", value, "<=", 1.0))
-            for ours, theirs in (
-                ("nsga2(population=20)", CONTROLS[0]),
-                ("nsga2(population=20), nothing known", "pymoo NSGA-II"),
+            value, low, high = ratio(results, "nsga2(population=20)", "pymoo NSGA-II", budget)
+            name = (
+                f"nsga2(population=20) / pymoo NSGA-II, which is not given the latency, at {budget}"
+            )
+            figures[name] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+            for given, ours, theirs in (
+                ("latency known to both", "nsga2(population=20)", CONTROLS[0]),
+                ("known to neither", "nsga2(population=20), nothing known", "pymoo NSGA-II"),
             ):
                 value, low, high = ratio(results, ours, theirs, budget)
                 figures[f"{ours} / {theirs} at {budget}"] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+                name = f"weighted NSGA-II / pymoo's at {budget}, {given}"
+                goals.append(Goal(name, value, "<=", 1.0))
     return figures, goals
 
 
