@@ -141,6 +141,11 @@ class Engine:
     prior_error: float
 
     @property
+    def medians(self) -> dict[str, float]:
+        """The parameters that priors alone give."""
+        return {key: prior.value for key, prior in self.priors.items()}
+
+    @property
     def rules(self) -> Rules:
         """What it fuses."""
         return rules(self.name)
@@ -308,7 +313,7 @@ class RooflineDevice:
                 f"known: {', '.join(self.sheet.matrix)}"
             )
         self.batch = check_batch(batch)
-        medians = {key: prior.value for key, prior in self.engine.priors.items()}
+        medians = self.engine.medians
         if unknown := sorted(set(parameters or {}) - set(medians)):
             raise UsageError(
                 f"the engine {self.engine.name} has no parameters {', '.join(unknown)}; it has: "
@@ -561,8 +566,7 @@ class RooflineDevice:
         return dict(zip(priors, np.exp(found.x).tolist(), strict=True))
 
     def _check_absurd(self, timings: Sequence[Timing], work: _Work) -> None:
-        medians = {key: prior.value for key, prior in self.engine.priors.items()}
-        for index, expected in enumerate(self._predict(work, medians)):
+        for index, expected in enumerate(self._predict(work, self.engine.medians)):
             ms = timings[index].ms
             if not expected / _ABSURD < ms < expected * _ABSURD:
                 raise UsageError(
@@ -576,9 +580,8 @@ class RooflineDevice:
 
         Of an engine that launches, the larger of the device's part and the host's.
         """
-        medians = {key: prior.value for key, prior in self.engine.priors.items()}
         grouped = work.kernels.column("type") == GROUPED
-        columns = self._columns(work.kernels, work.batch, medians)
+        columns = self._columns(work.kernels, work.batch, self.engine.medians)
         total = work.kernels.total
         shares = [total(column * grouped) / total(column) for column in columns]
         return np.asarray(np.max(shares, axis=0))
