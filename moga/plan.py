@@ -144,9 +144,7 @@ class Plan:
         names = [item.name for item in devices]
         if not devices or len(set(names)) < len(names):
             raise UsageError(f"give one or more devices, each once; got {names}")
-        wanted = objectives
-        if wanted is None:
-            wanted = _on_each(built.default_objectives, names)
+        wanted = _on_each(built.default_objectives, names) if objectives is None else objectives
         goals = tuple(_objective(item, names) for item in wanted)
         limits = tuple(_limit(item, names) for item in constraints)
         _check_names(goals, limits)
@@ -446,6 +444,8 @@ def _on_each(objectives: Sequence[str], devices: list[str]) -> list[Objective]:
 
 def _same_device(text: str, devices: list[str]) -> str:
     """Return the device whose name says what a text says, blanks and the order of options aside."""
+    if text in devices:
+        return text
 
     def key(name: str) -> Any:
         try:
@@ -453,8 +453,7 @@ def _same_device(text: str, devices: list[str]) -> str:
         except UsageError:
             return name
 
-    found = [device for device in devices if key(device) == key(text)]
-    return found[0] if found and text not in devices else text
+    return next((device for device in devices if key(device) == key(text)), text)
 
 
 def _placed(objective: Objective, devices: list[str]) -> Objective:
