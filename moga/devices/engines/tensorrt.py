@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from moga.contracts import Progress
+from moga.devices.base import check_batch
 from moga.devices.engines.base import Run
 from moga.devices.engines.onnx import INPUT, PRECISIONS, images_of, require, write_onnx
 from moga.devices.importers.base import load_json, milliseconds, records
@@ -39,8 +40,7 @@ _GIB: Final = 1 << 30
 
 
 def _check(batch: int, precision: str, workspace_gb: float) -> None:
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise UsageError(f"batch is {batch!r}; give an integer of 1 or more")
+    check_batch(batch)
     if precision not in PRECISIONS:
         raise UsageError(f"precision is {precision!r}; give one of {', '.join(PRECISIONS)}")
     if not workspace_gb > 0:
