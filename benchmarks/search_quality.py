@@ -100,7 +100,8 @@ def digest(label: str) -> str:
         text = repr(OURS[label])
         problem, rng = chain().problem(known=True), np.random.default_rng(0)
         searcher = registry.create("searcher", OURS[label][0], problem=problem, rng=rng)
-        sources = imported(type(searcher).__module__)
+        members = [member.searcher for member in getattr(searcher, "members", [])]
+        sources = {p for s in [searcher, *members] for p in imported(type(s).__module__)}
     sources.add(Path(__file__).with_name("search_tasks.py"))
     contents = b"".join(path.read_bytes() for path in sorted(sources))
     return hashlib.sha256(text.encode() + contents).hexdigest()[:12]

@@ -21,7 +21,7 @@ class NSGA2(BaseSearcher):
     """Deb et al. 2002, as MoGA uses it (Chu, Zhang, Xu 2020, arXiv 1908.01314, section 4.2).
 
         first population, then again and again:
-        tournament -> single-point crossover -> hierarchical mutation -> pre-selection
+        tournament -> uniform crossover -> hierarchical mutation -> pre-selection
         -> evaluation elsewhere -> rank and weighted crowding of parents and offspring -> survivors
 
     `moga.searchers.crowding` has distance and survival (limits first: feasible before infeasible,
@@ -30,16 +30,22 @@ class NSGA2(BaseSearcher):
     is established and what is ours.
 
     Works asynchronously. `ask` never waits: it breeds from the last survivors (before there are
-    any, from what was told so far). In the mode "generational" a generation ends when `population`
-    results of it were told, in whatever grouping they came; so the same results in the same order
-    give the same state. In the mode "steady" everything that is told competes with the survivors
-    at once (a steady state, mu + lambda with lambda as it comes): for workers of uneven speed, and
-    for budgets of few populations.
+    any, from what was told so far). In the mode "generational" the first generation ends when
+    `population` results were told, the following ones when `offspring` were, in whatever grouping
+    they came; so the same results in the same order give the same state. In the mode "steady"
+    everything that is told competes with the survivors at once (mu + lambda with lambda as it
+    comes): for workers of uneven speed, and for budgets of few populations.
+
+    Ours, each because it needs fewer evaluations (docs/architecture.md): generations of half a
+    population, crossover gene by gene rather than at a single point, and that a child which is
+    like one of its parents is always mutated, one that crossing made new at the rate of
+    `Rates.mutation`, for no genome is evaluated twice. ``offspring=population`` gives Deb's.
 
     Args:
         problem: what is searched.
         rng: consumed.
-        population: survivors, and results a generation.
+        population: survivors, and results of the first generation.
+        offspring: results of each following generation; half of the population if not given.
         crossover: probability that two parents cross; otherwise copies of them are mutated.
         rates: how often each mutator acts; a mapping gives those that differ from `Rates`.
         step: learning rate of the mutation's controller.
@@ -51,8 +57,8 @@ class NSGA2(BaseSearcher):
             without an evaluation; 1: no pre-selection.
 
     Raises:
-        UsageError: a population below 4, a probability outside 0..1, another start or mode, an
-            oversample below 1.
+        UsageError: a population below 4, offspring below 1, a probability outside 0..1, another
+            start or mode, an oversample below 1.
         InvalidGenome: genomes in `start` that are out of range.
     """
 
@@ -62,6 +68,7 @@ class NSGA2(BaseSearcher):
         rng: np.random.Generator,
         *,
         population: int = 70,
+        offspring: int | None = None,
         crossover: float = 0.9,
         rates: Rates | Mapping[str, float] | None = None,
         step: float = 0.1,
@@ -71,18 +78,22 @@ class NSGA2(BaseSearcher):
     ) -> None:
         if isinstance(population, bool) or not isinstance(population, int) or population < 4:
             raise UsageError(f"population is {population!r}; give an integer of 4 or more")
+        offspring = population // 2 if offspring is None else offspring
+        if isinstance(offspring, bool) or not isinstance(offspring, int) or offspring < 1:
+            raise UsageError(f"offspring is {offspring!r}; give an integer of 1 or more")
         if not 0 <= crossover <= 1:
             raise UsageError(f"crossover is {crossover!r}; give a probability from 0 to 1")
         if mode not in ("generational", "steady"):
             raise UsageError(f"mode is {mode!r}; give 'generational' or 'steady'")
         super().__init__(problem, rng)
-        self.population, self.crossover, self.mode = population, crossover, mode
-        self.start = start
+        self.population, self.offspring = population, offspring
+        self.crossover, self.mode, self.start = crossover, mode, start
         rates = rates if isinstance(rates, Rates) else Rates(**(rates or {}))
         self.mutation = HierarchicalMutation(problem, rates, step)
         self.preselection = Preselection(problem, oversample)
         self.survivors = _Members.none(problem)
-        self.offspring = _Members.none(problem)
+        self.waiting = _Members.none(problem)  # results of a generation that is not complete
+        self.begun = False  # whether the first generation was told
         self.initial: Genomes | None = None
         starting_genomes(problem, start, 0, np.random.default_rng(0))  # refuse it now, not later
 
@@ -92,7 +103,7 @@ class NSGA2(BaseSearcher):
         first, self.initial = take_first(self.initial, n, self.foreign)
         if len(first):
             return first
-        parents = self.survivors if len(self.survivors) else self._ranked(self.offspring)
+        parents = self.survivors if len(self.survivors) else self._ranked(self.waiting)
         if len(parents) < 2:
             return sample_uniform(self.sizes, n, self.rng)
         children = self._bred(parents, n * self.preselection.oversample, attempt)
@@ -100,13 +111,13 @@ class NSGA2(BaseSearcher):
 
     def _bred(self, parents: "_Members", n: int, attempt: int) -> Genomes:
         """Return n children of parents that won a tournament; mutated more after vain attempts."""
-        children = self._crossed(parents, n)
-        return self.mutation.mutate(children, self.rng, times=1 + attempt // 2)
+        children, crossed = self._crossed(parents, n)
+        return self.mutation.mutate(children, self.rng, crossed=crossed, times=1 + attempt // 2)
 
-    def _crossed(self, parents: "_Members", n: int) -> Genomes:
-        """Return n children of parents that won a tournament, crossed at a single point."""
+    def _crossed(self, parents: "_Members", n: int) -> tuple[Genomes, NDArray[np.bool_]]:
+        """Return n children of parents that won a tournament, and which are like neither parent."""
         from pymoo.core.population import Population
-        from pymoo.operators.crossover.pntx import PointCrossover
+        from pymoo.operators.crossover.ux import UX
         from pymoo.operators.selection.tournament import TournamentSelection
 
         matings = TournamentSelection(func_comp=_winners).do(
@@ -114,23 +125,23 @@ class NSGA2(BaseSearcher):
         )
         shape = _Shape(len(self.sizes))
         pool = Population.new(X=parents.genomes)
-        children = PointCrossover(n_points=1, prob=self.crossover).do(
-            shape, pool, matings, random_state=self.rng
-        )
-        genomes: Genomes = children.get("X").astype(np.int64)
-        # pymoo lists the first child of every mating, then the second: keep both of the last one
-        order = np.arange(len(genomes)).reshape(2, -1).T.ravel()
-        return genomes[order][:n]
+        children = UX(prob=self.crossover).do(shape, pool, matings, random_state=self.rng)
+        # pymoo lists the first child of every mating, then the second: here they are neighbours
+        genomes = children.get("X").astype(np.int64).reshape(2, len(matings), -1).swapaxes(0, 1)
+        both = parents.genomes[matings]
+        crossed = (genomes[:, :, None] != both[:, None]).any(axis=3).all(axis=2)
+        return genomes.reshape(2 * len(matings), -1)[:n], crossed.ravel()[:n]
 
     def _tell(self, observations: Observations) -> None:
         self.preselection.learn(observations)
         told = _Members.of(observations)
         if self.mode == "steady":
             self.survivors = self._ranked(self.survivors.joined(told))
-        self.offspring = self.offspring.joined(told)
-        while len(self.offspring) >= self.population:
-            generation = self.offspring.taken(slice(None, self.population))
-            self.offspring = self.offspring.taken(slice(self.population, None))
+        self.waiting = self.waiting.joined(told)
+        while len(self.waiting) >= (n := self.offspring if self.begun else self.population):
+            generation = self.waiting.taken(slice(None, n))
+            self.waiting = self.waiting.taken(slice(n, None))
+            self.begun = True
             if self.mode == "generational":
                 self.survivors = self._ranked(self.survivors.joined(generation))
             self._learn(generation)
@@ -161,7 +172,8 @@ class NSGA2(BaseSearcher):
             "initial": self._stack([]) if self.initial is None else self.initial,
             "started": self.initial is not None,
             "survivors": self.survivors.state_dict(),
-            "offspring": self.offspring.state_dict(),
+            "waiting": self.waiting.state_dict(),
+            "begun": self.begun,
             "mutation": self.mutation.state_dict(),
             "preselection": self.preselection.state_dict(),
         }
@@ -175,7 +187,8 @@ class NSGA2(BaseSearcher):
         super().load_state_dict(state)
         self.initial = np.array(state["initial"], dtype=np.int64) if state["started"] else None
         self.survivors = _Members(**{k: np.array(v) for k, v in state["survivors"].items()})
-        self.offspring = _Members(**{k: np.array(v) for k, v in state["offspring"].items()})
+        self.waiting = _Members(**{k: np.array(v) for k, v in state["waiting"].items()})
+        self.begun = bool(state["begun"])
         self.mutation.load_state_dict(state["mutation"])
         self.preselection.load_state_dict(state["preselection"])
 

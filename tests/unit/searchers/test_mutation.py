@@ -33,11 +33,12 @@ PRIOR = {**ALWAYS, "random": 0.0, "reinforced": 0.0, "prior": 1.0}
 CONTROLLER = {**ALWAYS, "random": 0.0, "reinforced": 1.0, "prior": 0.0, "controller": 1.0}
 WHEEL = {**CONTROLLER, "controller": 0.0}
 START = np.tile([5, 1, 0], (4000, 1))
+CROSSED = np.ones(len(START), dtype=bool)
 
 
 @pytest.mark.parametrize("rates", [RANDOM, PRIOR, CONTROLLER, WHEEL], ids=["r", "p", "c", "w"])
 def test_one_gene_changes_and_stays_in_range(rates: dict[str, float]) -> None:
-    mutated = mutation(**rates).mutate(START, np.random.default_rng(0))
+    mutated = mutation(**rates).mutate(START, np.random.default_rng(0), crossed=CROSSED)
     assert ((mutated != START).sum(axis=1) == 1).all()
     assert (mutated >= 0).all()
     assert (mutated < [12, 4, 1]).all()
@@ -45,18 +46,21 @@ def test_one_gene_changes_and_stays_in_range(rates: dict[str, float]) -> None:
 
 
 def test_share_that_mutates() -> None:
-    changed = (mutation().mutate(START, np.random.default_rng(0)) != START).any(axis=1)
-    assert changed.mean() == pytest.approx(0.8, abs=0.03)
+    crossed = np.arange(len(START)) < 3000
+    mutated = mutation().mutate(START, np.random.default_rng(0), crossed=crossed)
+    changed = (mutated != START).any(axis=1)
+    assert changed[crossed].mean() == pytest.approx(0.4, abs=0.03)
+    assert changed[~crossed].all()  # like a parent: as it is, it would be evaluated twice
 
 
 def test_several_mutations_follow_each_other() -> None:
-    mutated = mutation(**RANDOM).mutate(START, np.random.default_rng(0), times=4)
+    mutated = mutation(**RANDOM).mutate(START, np.random.default_rng(0), crossed=CROSSED, times=4)
     assert (mutated[:, 2] == 0).all()  # a gene of one value
     assert ((mutated != START)[:, :2].all(axis=1)).mean() > 0.5
 
 
 def test_random_mutation_changes_one_factor() -> None:
-    mutated = mutation(**RANDOM).mutate(START, np.random.default_rng(0))
+    mutated = mutation(**RANDOM).mutate(START, np.random.default_rng(0), crossed=CROSSED)
     values = mutated[mutated[:, 0] != 5, 0]
     digits = np.stack(np.unravel_index(values, (2, 3, 2)), axis=1)
     own = np.array(np.unravel_index(5, (2, 3, 2)))
@@ -66,7 +70,7 @@ def test_random_mutation_changes_one_factor() -> None:
 
 
 def test_roulette_wheel_prefers_what_is_known_to_be_cheap() -> None:
-    mutated = mutation(**WHEEL).mutate(START, np.random.default_rng(0))
+    mutated = mutation(**WHEEL).mutate(START, np.random.default_rng(0), crossed=CROSSED)
     counts = np.bincount(mutated[mutated[:, 1] != 1, 1], minlength=4)
     assert counts[0] > counts[2] > counts[3] > 0
     assert counts[1] == 0
@@ -75,7 +79,10 @@ def test_roulette_wheel_prefers_what_is_known_to_be_cheap() -> None:
 def test_without_known_costs_the_wheel_is_the_controller() -> None:
     wheel, controller = mutation(unknown, **WHEEL), mutation(unknown, **CONTROLLER)
     rngs = np.random.default_rng(0), np.random.default_rng(0)
-    assert (wheel.mutate(START, rngs[0]) == controller.mutate(START, rngs[1])).all()
+    assert (
+        wheel.mutate(START, rngs[0], crossed=CROSSED)
+        == controller.mutate(START, rngs[1], crossed=CROSSED)
+    ).all()
 
 
 def results(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +101,7 @@ def test_controller_learns_the_cost_that_needs_an_evaluation() -> None:
     assert probabilities[0, 7] > 0.5
     assert probabilities.sum(axis=1) == pytest.approx([1, 1, 1])
     assert probabilities[1, 4:].tolist() == [0] * 8
-    mutated = learner.mutate(START, np.random.default_rng(0))
+    mutated = learner.mutate(START, np.random.default_rng(0), crossed=CROSSED)
     assert (mutated[mutated[:, 0] != 5, 0] == 7).mean() > 0.4
 
 
@@ -108,14 +115,17 @@ def test_prior_repeats_what_the_front_holds() -> None:
     learner = mutation(**PRIOR)
     front = np.tile([3, 2, 0], (20, 1))
     learner.learn(*results(10, 0), front)
-    mutated = learner.mutate(START, np.random.default_rng(0))
+    mutated = learner.mutate(START, np.random.default_rng(0), crossed=CROSSED)
     assert (mutated[mutated[:, 0] != 5, 0] == 3).mean() == pytest.approx(21 / 31, abs=0.04)
     assert (mutated[mutated[:, 1] != 1, 1] == 2).mean() == pytest.approx(21 / 23, abs=0.04)
 
 
 def test_space_of_one_genome_has_no_mutants() -> None:
     frozen = mutation(unknown, genes=(GENES[2],))
-    assert frozen.mutate(np.zeros((3, 1), int), np.random.default_rng(0)).tolist() == [[0]] * 3
+    assert (
+        frozen.mutate(np.zeros((3, 1), int), np.random.default_rng(0), crossed=CROSSED[:3]).tolist()
+        == [[0]] * 3
+    )
 
 
 def test_state_holds_what_was_learned() -> None:
