@@ -40,6 +40,8 @@ from moga.testing.devices import FakeDevice
 
 GENES, VALUES, POPULATION = 14, 12, 70
 BATCH, IN_FLIGHT = 64, 256
+DEFAULTS = (4, 16)
+"""Batch and window of a `Search` that is not told otherwise: for evaluations of seconds."""
 OTHERS = ("random", "local", "evolution", "nsga2(mode=steady)", "portfolio")
 
 
@@ -169,7 +171,9 @@ def peers(evaluations: int) -> dict[str, float]:
     return found
 
 
-def whole_search(evaluations: int, executor: str) -> tuple[float, float]:
+def whole_search(
+    evaluations: int, executor: str, batch: int = BATCH, in_flight: int = IN_FLIGHT
+) -> tuple[float, float]:
     """Return CPU and clock seconds of a `Search`, once its first batch is back."""
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
@@ -177,10 +181,10 @@ def whole_search(evaluations: int, executor: str) -> tuple[float, float]:
             FakeDevice(),
             ["accuracy", "latency"],
             evaluator=Null(),
-            evaluations=evaluations + IN_FLIGHT,
+            evaluations=evaluations + in_flight,
             executor=executor,
-            batch=BATCH,
-            in_flight=IN_FLIGHT,
+            batch=batch,
+            in_flight=in_flight,
             family=None,
             storage=Path(folder) / "run",
         )
@@ -239,6 +243,11 @@ def main() -> None:
     figures |= {
         "Search, local, CPU ms an evaluation": 1e3 * cpu / through,
         "Search, local, ms an evaluation by the clock": 1e3 * clock / through,
+    }
+    cpu, clock = whole_search(few, "local", *DEFAULTS)
+    figures |= {
+        "Search, local, asks of 4, CPU ms an evaluation": 1e3 * cpu / few,
+        "Search, local, asks of 4, ms an evaluation by the clock": 1e3 * clock / few,
     }
     start_ray()
     figures["raw actor calls a second"] = raw_calls(2_000 if asked.quick else 20_000)

@@ -25,6 +25,7 @@ from moga.runtime.environment import describe_host
 from moga.runtime.guard import Retries
 from moga.runtime.journal import RunLock
 from moga.runtime.rundir import (
+    ASKING,
     check_same,
     new_run_dir,
     read_configuration,
@@ -254,8 +255,9 @@ class Search:
             self._session = session = Session(self.plan, self.settings, directory, self.progress)
             stack.callback(session.close)
             if recorded is not None and not session.finished:
-                extent = {key: wanted[key] for key in ("evaluations", "hours", "call")}
-                write_configuration(directory, {**recorded, **extent})
+                may_change = ("evaluations", "hours", "call", *ASKING)
+                changed = {key: wanted[key] for key in may_change}
+                write_configuration(directory, {**recorded, **changed})
             try:
                 yield session
             finally:

@@ -41,6 +41,7 @@ from moga.report.text import column
 from moga.result import Result
 from moga.runtime.ledger import Answer, Ledger, Stop
 from moga.runtime.rundir import (
+    JOURNAL,
     MEASURED,
     read_configuration,
     read_measured,
@@ -116,12 +117,15 @@ class Session:
         settings: how.
         directory: the run's directory, locked by the caller.
         progress: is told how far the run is.
+
+    Raises:
+        UsageError: a factory that returns no searcher.
     """
 
     def __init__(self, plan: Plan, settings: Settings, directory: Path, progress: Progress) -> None:
         self.plan, self.settings, self.directory = plan, settings, directory
         self.progress = progress
-        self.ledger = Ledger(directory / "journal.jsonl")
+        self.ledger = Ledger(directory / JOURNAL)
         if self.ledger.torn_bytes:
             progress.note(
                 f"the journal's last record was torn by a crash ({self.ledger.torn_bytes} bytes) "
@@ -136,6 +140,11 @@ class Session:
             if isinstance(settings.searcher, str)
             else settings.searcher(self.problem, rng)
         )
+        if not isinstance(self.searcher, Searcher):
+            raise UsageError(
+                f"the searcher's factory {settings.searcher!r} returned {self.searcher!r}; it must "
+                "return a moga.contracts.Searcher"
+            )
         self.archive = Archive(
             len(plan.objectives), grid=self.tables.grids(plan.objectives).tolist()
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import sys
@@ -147,11 +148,9 @@ def one_thread() -> Iterator[None]:
 
     Sums in another order give other last digits, so local and Ray agree only with as many threads.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no hints
-
     torch = sys.modules.get("torch")  # not imported here: whoever needs it has loaded it
     threads = torch.get_num_threads() if torch else 1
-    with threadpool_limits(limits=1):
+    with _pools(len(sys.modules)).limit(limits=1):
         if torch:
             torch.set_num_threads(1)
         try:
@@ -159,3 +158,11 @@ def one_thread() -> Iterator[None]:
         finally:
             if torch:
                 torch.set_num_threads(threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _pools(modules: int) -> Any:  # noqa: ARG001 - libraries are looked for anew after any import
+    """Return the control of the threads of all libraries that are loaded."""
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # has no hints
+
+    return ThreadpoolController()

@@ -9,6 +9,8 @@ from moga.errors import FormatError, RunMismatch
 from moga.files import atomic_write, digest
 
 __all__ = [
+    "ASKING",
+    "JOURNAL",
     "MEASURED",
     "SAME",
     "check_same",
@@ -18,6 +20,9 @@ __all__ = [
     "write_configuration",
     "write_measured",
 ]
+
+JOURNAL: Final = "journal.jsonl"
+"""The file of what was asked and what came back."""
 
 MEASURED: Final = "measured.json"
 """The file of the front's latencies, measured end to end."""
@@ -32,6 +37,10 @@ SAME: Final = (
 )
 """Parts of a configuration that must not change in a run. How long it runs, and on which executor,
 may."""
+
+ASKING: Final = ("searcher", "in_flight", "batch", "order")
+"""Those of them that nothing depends on before the first genomes are asked: a searcher that refuses
+the problem may be replaced."""
 
 
 def new_run_dir(name: str, parent: Path | None = None) -> Path:
@@ -83,10 +92,13 @@ def check_same(directory: Path, recorded: Mapping[str, Any], wanted: Mapping[str
     Raises:
         RunMismatch: listing each part of `SAME` that differs, recorded and wanted.
     """
+    journal = directory / JOURNAL
+    begun = journal.exists() and journal.stat().st_size > 0
     differing = [
         f"  {key}: the run has {_brief(recorded.get(key))}, you ask for {_brief(wanted.get(key))}"
         for key in SAME
-        if digest(_compared(recorded.get(key))) != digest(_compared(wanted.get(key)))
+        if (begun or key not in ASKING)
+        and digest(_compared(recorded.get(key))) != digest(_compared(wanted.get(key)))
     ]
     if differing:
         raise RunMismatch(

@@ -56,7 +56,8 @@ class Portfolio(BaseSearcher):
         remote: whether members run as Ray actors.
 
     Raises:
-        UsageError: no searchers, or a window below 1.
+        UsageError: no searchers, a window below 1, or an argument that a member does not take.
+        UnknownName: a member that does not exist.
 
     Example:
         ``Search(..., searcher="portfolio(searchers=[nsga2(population=20), local])")``
@@ -75,6 +76,9 @@ class Portfolio(BaseSearcher):
             raise UsageError(f"searchers is {searchers!r}; give a list of one or more")
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise UsageError(f"window is {window!r}; give an integer of 1 or more")
+        for spec in searchers:  # here and not in an actor, which says so at its first ask only
+            if isinstance(spec, str):
+                registry.parameters("searcher", spec)
         super().__init__(problem, rng)
         self.window = window
         seeds = rng.integers(2**63, size=len(searchers))

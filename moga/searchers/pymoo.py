@@ -113,15 +113,17 @@ class Pymoo(BaseSearcher):
             found = self._rehearse(way, objectives)
             if found is None:
                 return way
-            fault = fault or found
+            fault = found
         if objectives > 1 and self._rehearse("penalty", 1) is None:
             raise UsageError(
                 f"pymoo's {name} is for one objective; the search has {objectives}. Use an "
                 "algorithm for several, such as NSGA2"
             ) from fault
         raise UsageError(
-            f"pymoo's {name} does not take this problem: {fault}. Use another algorithm, such as "
-            "NSGA2" + (", or say limits=penalty" if limits == "constraint" else "")
+            f"pymoo's {name} does not take this problem of {objectives} objective"
+            f"{'s' * (objectives > 1)}: {fault}. Use another algorithm, such as "
+            + ("NSGA2" if objectives > 1 else "GA")
+            + (", or say limits=penalty" if limits == "constraint" else "")
         ) from fault
 
     def _rehearse(self, limits: str, objectives: int) -> Exception | None:

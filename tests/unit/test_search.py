@@ -330,6 +330,19 @@ def test_arguments_that_cannot_work(options: dict, message: str) -> None:
         search(**options)
 
 
+def test_a_factory_that_returns_no_searcher(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="factory .* returned None; it must return a moga.contr"):
+        search(tmp_path / "run", searcher=lambda problem, rng: None).run()
+
+
+def test_a_searcher_that_was_refused_may_be_replaced(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="GA is for one objective"):
+        search(tmp_path / "run", searcher="pymoo(algorithm=GA)", evaluations=4).run()
+    search(tmp_path / "run", searcher="random", evaluations=4).run()
+    recorded = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (recorded["searcher"], recorded["call"]["searcher"]) == ("random", "random")
+
+
 @pytest.mark.golden
 def test_a_seeded_run(tmp_path: Path) -> None:
     """The front of one seeded run, as it was when this was written: a change here is a change of

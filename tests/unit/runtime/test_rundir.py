@@ -8,6 +8,7 @@ import pytest
 
 from moga.errors import FormatError, RunMismatch
 from moga.runtime.rundir import (
+    JOURNAL,
     check_same,
     new_run_dir,
     read_configuration,
@@ -50,6 +51,15 @@ def test_what_differs_is_listed(tmp_path: Path) -> None:
     assert "seed: the run has 0, you ask for 1" in str(caught.value)
     assert "space: the run has moga, you ask for moga" in str(caught.value)
     assert not re.search(r"evaluations:", str(caught.value))
+
+
+def test_a_searcher_may_be_replaced_before_it_asked(tmp_path: Path) -> None:
+    check_same(tmp_path, {"searcher": "pymoo(algorithm=GA)"}, {"searcher": "nsga2"})
+    (tmp_path / JOURNAL).write_text("")
+    check_same(tmp_path, {"searcher": "pymoo(algorithm=GA)"}, {"searcher": "nsga2"})
+    (tmp_path / JOURNAL).write_text("a record\n")
+    with pytest.raises(RunMismatch, match="searcher: the run has 'random', you ask for 'nsga2'"):
+        check_same(tmp_path, {"searcher": "random"}, {"searcher": "nsga2"})
 
 
 def test_details_that_became_known_do_not_count(tmp_path: Path) -> None:

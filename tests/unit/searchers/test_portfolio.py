@@ -138,14 +138,9 @@ def test_remote_members_leave_the_processors_to_the_evaluators(tmp_path: Path) -
     assert len(result.evaluations) == 40
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("remote", [False, True])
-def test_an_unknown_member_is_named_here_and_in_an_actor_alike(remote: bool) -> None:
-    def asked_of_both() -> None:
-        search = portfolio("local", "nope2", remote=remote)
-        for _ in range(2):
-            search.ask(8)
-
+def test_an_unknown_member_is_named_before_anything_starts(remote: bool) -> None:
     with pytest.raises(UnknownName, match=r"unknown searcher 'nope2'\. .*Known: auto"):
-        asked_of_both()
+        portfolio("local", "nope2", remote=remote)
+    with pytest.raises(UsageError, match="the searcher 'local' takes no size; it takes: "):
+        portfolio("local(size=3)", remote=remote)
