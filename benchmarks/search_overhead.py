@@ -11,7 +11,8 @@ Optuna's NSGA-II and syne-tune's regularised evolution, one trial at a time, as 
 (``pip install 'moga[bench]'``; a peer that is absent is skipped, with a line that says so).
 `lamcts` is asked for four genomes with 200 points told, on one core; the first time, it loads
 BoTorch. Then the whole `Search` with its journal, 64 genomes a batch and 256 in flight, locally and
-through Ray, beside raw calls of Ray actors on the same machine.
+through Ray, beside raw calls of Ray actors on the same machine; and at a `Search`'s defaults, 4 and
+16, where each evaluation bears a larger share of an ask.
 
 Times of searchers are CPU seconds of this process, so that other work on the machine does not
 count. The local `Search` is judged by the clock (its CPU time stands beside it), and so are rates

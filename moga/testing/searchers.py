@@ -91,12 +91,14 @@ class SearcherConformance:
         objectives: the numbers of objectives that the searcher can work with.
         work_rounds: how many batches are asked before and while work is counted, or 0 to leave
             that test out (say why, in the searcher's docstring).
+        uses_known: whether costs that are known without an evaluation change what is asked.
     """
 
     rounds: ClassVar[int] = 6
     batch: ClassVar[int] = 5
     objectives: ClassVar[tuple[int, ...]] = (2, 3)
     work_rounds: ClassVar[int] = 10
+    uses_known: ClassVar[bool] = True
 
     def make(self, problem: Problem, rng: np.random.Generator) -> Searcher:
         """Return the searcher under test."""
@@ -130,6 +132,18 @@ class SearcherConformance:
         first, second, other = (self._search(self._made(seed)) for seed in (3, 3, 4))
         assert first.tolist() == second.tolist()
         assert first.tolist() != other.tolist()
+
+    def test_what_is_known_is_used(self) -> None:
+        """With costs that are known, other genomes are asked for than without them."""
+        pair = [self._made(5, known=known) for known in (True, False)]
+        for _ in range(10 * self.rounds):
+            given, hidden = (searcher.ask(self.batch) for searcher in pair)
+            if given.tolist() != hidden.tolist():
+                assert self.uses_known, "costs that are known change what is asked"
+                return
+            for searcher in pair:
+                searcher.tell(_told(given))
+        assert not self.uses_known, "costs that are known change nothing of what is asked"
 
     def test_state_goes_through_json_and_continues_where_it_was(self) -> None:
         """Continuing after `load_state_dict` equals going on without interruption."""

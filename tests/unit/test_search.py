@@ -331,7 +331,7 @@ def test_arguments_that_cannot_work(options: dict, message: str) -> None:
 
 
 def test_a_factory_that_returns_no_searcher(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="factory .* returned None; it must return a moga.contr"):
+    with pytest.raises(UsageError, match=r"factory .* returned None; it must return a moga.contr"):
         search(tmp_path / "run", searcher=lambda problem, rng: None).run()
 
 

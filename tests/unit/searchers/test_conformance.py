@@ -16,6 +16,9 @@ CHEAP = {
 }
 """Options with which a searcher learns within the few rounds of a test."""
 
+IGNORANT = ("pymoo", "random")
+"""Those that make no use of costs that are known without an evaluation."""
+
 THINKING = ("auto", "bayes", "controller", "lamcts", "llr")
 """Those that fit models: their suites take minutes together, and are marked slow."""
 
@@ -41,7 +44,8 @@ class Conformance(SearcherConformance):
 
 def suite(name: str, text: str) -> type[Conformance]:
     title = "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
-    return type(f"Test{title}", (Conformance,), {"text": text})
+    uses = name.partition("-")[0] not in IGNORANT
+    return type(f"Test{title}", (Conformance,), {"text": text, "uses_known": uses})
 
 
 for _name, _text in {n: CHEAP.get(n, n) for n in registry.names("searcher")}.items():

@@ -69,7 +69,9 @@ def test_what_cannot_be_is_refused() -> None:
         searcher(algorithm=dict)
     with pytest.raises(UsageError, match=r"Needy cannot be made with .*options="):
         searcher(algorithm=Needy)
-    with pytest.raises(UsageError, match="RVEA does not take this problem of 2 objectives: .*NSGA2"):
+    with pytest.raises(
+        UsageError, match=r"RVEA does not take this problem of 2 objectives: .*NSGA2"
+    ):
         searcher(algorithm=RVEA)
     with pytest.raises(UsageError, match="population is 2; give an integer of 4 or more"):
         searcher(population=2)
@@ -81,7 +83,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 def test_an_algorithm_that_needs_several_objectives_says_so_of_one() -> None:
     single = dataclasses.replace(PROBLEM, objectives=PROBLEM.objectives[:1])
-    with pytest.raises(UsageError, match="MOEAD does not take this problem of 1 objective: .*GA$"):
+    with pytest.raises(UsageError, match=r"MOEAD does not take this problem of 1 objective: .*GA$"):
         Pymoo(single, np.random.default_rng(0), algorithm="MOEAD")
 
 

@@ -109,6 +109,7 @@ BAD = {
     Raising: ("test_search_goes_on_where_everything_fails", "no costs"),
     Writing: ("test_arguments_are_not_changed", ""),
     Slowing: ("test_work_of_an_ask_does_not_grow_with_history", "calls at first"),
+    RandomSearch: ("test_what_is_known_is_used", "known change nothing of what is asked"),
     Deaf: ("test_genomes_of_others_are_learned_and_not_proposed", ""),
 }
 
