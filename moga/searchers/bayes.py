@@ -19,6 +19,7 @@ from moga.contracts import Costs, Genomes, Observations, Problem
 from moga.errors import UsageError
 from moga.pareto.dominance import nondominated
 from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.crowding import weighted_crowding
 from moga.searchers.gaussian import Encoding, GaussianProcess, Hypers, Points, Prediction
 from moga.searchers.improvement import MOST_OBJECTIVES, expected_volume
 from moga.spaces.base import crossover, mutate, sample_sobol
@@ -48,8 +49,9 @@ class Bayes(BaseSearcher):
     what breaks them is not on the front. The reference point is the worst of each cost, known or
     seen.
 
-    What an ask costs grows with the number of results up to `cap`, and no further: the processes
-    are fitted to the front and the latest results, `cap` in all.
+    What an ask costs grows with the number of results up to `cap`, and no further (but for sorting
+    all of them once): the processes are fitted to the front and the latest results, `cap` in all,
+    and the volume is that beyond at most `cap` members of the front.
 
     Args:
         problem: what is searched.
@@ -57,7 +59,7 @@ class Bayes(BaseSearcher):
         initial: how many genomes are asked before anything is modelled; default: two a gene, at
             most 20. Fewer leave some runs stuck for a hundred evaluations.
         start: "sobol", "uniform", or a list of genomes, which "sobol" fills up to `initial`.
-        cap: most results that a process is fitted to.
+        cap: most results that a process is fitted to, and most members of the front that count.
 
     Raises:
         UsageError: more than three objectives, numbers that make no search, another start.
@@ -178,8 +180,13 @@ class Bayes(BaseSearcher):
         return [GaussianProcess(points, target, h) for target, h in pairs]
 
     def _front(self) -> Costs:
+        """Return the costs of the front; where it is larger than `cap`, of its loneliest."""
         costs = self.costs[self.feasible]
-        return costs[nondominated(costs)]
+        front = costs[nondominated(costs)]
+        if len(front) <= self.cap:
+            return front
+        crowding = weighted_crowding(front, np.ones(front.shape[1]), np.ptp(front, axis=0))
+        return front[np.sort(np.argsort(-crowding, kind="stable")[: self.cap])]
 
     def _reference(self) -> NDArray[np.float64]:
         """Return the worst cost that counts: known or seen, or the limit where there is one."""

@@ -102,6 +102,18 @@ def test_given_genomes_are_asked_first() -> None:
     assert searcher.ask(1).tolist() == [[0, 1, 2, 1, 0, 2]]
 
 
+def test_of_a_large_front_the_loneliest_members_count() -> None:
+    searcher = Bayes(make_problem((8, 8, 8), known=False), np.random.default_rng(0), cap=10)
+    genomes = np.stack(np.meshgrid(*[np.arange(8)] * 3, indexing="ij"), -1).reshape(-1, 3)[:40]
+    steps = np.where(np.arange(40) < 20, 0.01, 1.0).cumsum()
+    searcher.tell(Observations.exact(genomes, np.stack([steps, -steps], axis=1)))
+    front = searcher._front()[:, 0]
+    assert len(front) == 10
+    assert {steps[0], steps[-1]} < set(front)
+    assert (front > steps[19]).sum() == 9  # the other is the boundary; the crowd is left out
+    assert len(searcher.ask(4)) == 4
+
+
 def test_an_ask_of_four_is_fast_at_the_cap() -> None:
     problem = make_problem((6,) * 12, objectives=2)
     searcher = Bayes(problem, np.random.default_rng(0))
