@@ -149,8 +149,10 @@ def _unmeasured(table: "CostTable") -> str:
             "out in turn"
         )
     if table.provenance.get("method") == "roofline":
-        known = "networks left out" if table.provenance["calibrated"] else "priors alone"
-        return f"about {table.provenance['error_percent']:g} % of a network's time ({known})"
+        error = f"{table.provenance['error_percent']:g} %"
+        if table.provenance["error_kind"] == "priors alone":
+            return f"about {error} of a network's time (priors alone: nothing was left out)"
+        return f"MAPE {error} of networks left out"
     return "not measured (the device is a table itself)"
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from moga import registry
 from moga.devices.catalog import batch_of
 from moga.devices.catalog.fbnet import FBNET_DEVICES, RESOLUTION, fbnet_table
-from moga.devices.catalog.rooflines import ROOFLINES, calibrations, roofline_device
+from moga.devices.catalog.rooflines import ROOFLINES, roofline_device
 from moga.runtime.environment import cpu_model
 from moga.spaces.fbnet import FBNetSpace
 from moga.spaces.nasbench201 import DEVICES
@@ -104,8 +104,6 @@ def _here() -> Iterator[Description]:
 def _rooflines() -> Iterator[Description]:
     for name in ROOFLINES:
         device = roofline_device(name)
-        entry = calibrations().get(name)
-        error = entry["error_percent"] if entry else round(100 * device.error, 1)
         yield Description(
             name,
             device.sheet.title,
@@ -114,8 +112,8 @@ def _rooflines() -> Iterator[Description]:
             device.batch,
             "roofline",
             "any",
-            error,
-            "networks left out" if entry else "priors alone",
+            round(100 * device.error, 1),
+            device.error_kind,
             device.source or "not calibrated: priors alone",
         )
 

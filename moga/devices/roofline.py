@@ -76,6 +76,8 @@ _FEW: Final = 8
 """Below 8 networks what the formula lacks for one of them would be taken for all: the noise counts
 sqrt(8 / networks) times, and what is left over of grouped convolutions is added."""
 _FEWEST_FOR_ERROR: Final = 4
+_MEAN_OF_SPREAD: Final = math.sqrt(2 / math.pi)
+"""The mean absolute error where errors are normal, over their standard deviation."""
 _ABSURD: Final = 100
 """A time so many times off what the priors say is of another unit or network."""
 
@@ -132,13 +134,13 @@ class Engine:
         name: a key of `ENGINES`, and of `kernels.RULES`.
         launching: whether the host's launches run beside the device's work.
         priors: parameter -> prior; efficiencies are ratios, times microseconds.
-        prior_error: relative standard error of the priors alone, from the published tables.
+        prior_spread: relative standard error of the priors alone, from the published tables.
     """
 
     name: str
     launching: bool
     priors: Mapping[str, Prior]
-    prior_error: float
+    prior_spread: float
 
     @property
     def medians(self) -> dict[str, float]:
@@ -277,7 +279,9 @@ class RooflineDevice:
         precision: "": the sheet's.
         batch: images a batch.
         parameters: those of the engine; what is missing keeps its prior's median.
-        error: relative standard error of a network's time; None: the engine's for priors alone.
+        spread: relative standard error of a network's time; None: the engine's for priors alone.
+        error: mean absolute error, relative, of networks that were left out; None: none were, and
+            what the spread lets expect takes its place.
         covered: types of kernels (`kernels.TYPES`) that the calibration has seen.
         copy_gbs: 10^9 bytes a second at which the FP32 input is copied to the device within the
             measured time; 0: it is not.
@@ -298,6 +302,7 @@ class RooflineDevice:
         precision: str = "",
         batch: int = 1,
         parameters: Mapping[str, float] | None = None,
+        spread: float | None = None,
         error: float | None = None,
         covered: Iterable[str] = (),
         copy_gbs: float = 0.0,
@@ -323,7 +328,8 @@ class RooflineDevice:
         for key, value in self.parameters.items():
             if not 0 < value < math.inf:
                 raise UsageError(f"the parameter {key} is {value!r}; give a number above 0")
-        self.error = self.engine.prior_error if error is None else error
+        self.spread = self.engine.prior_spread if spread is None else spread
+        self._error = error
         self.covered = frozenset(covered)
         self.copy_gbs, self.source = copy_gbs, source
 
@@ -331,6 +337,16 @@ class RooflineDevice:
     def calibrated(self) -> bool:
         """Whether its parameters were fitted to measurements."""
         return bool(self.covered)
+
+    @property
+    def error(self) -> float:
+        """The mean absolute error, relative, that a network's time is expected to have."""
+        return _MEAN_OF_SPREAD * self.spread if self._error is None else self._error
+
+    @property
+    def error_kind(self) -> str:
+        """What `error` was found by: "networks left out", or "priors alone"."""
+        return "priors alone" if self._error is None else "networks left out"
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -345,6 +361,8 @@ class RooflineDevice:
             "parameters": dict(self.parameters),
             "calibrated": self.calibrated,
             "error_percent": round(100 * self.error, 1),
+            "error_kind": self.error_kind,
+            "spread_percent": round(100 * self.spread, 1),
             "source": self.source or "not calibrated: priors alone",
         }
 
@@ -362,7 +380,8 @@ class RooflineDevice:
             "precision": self.precision,
             "batch": self.batch,
             "parameters": self.parameters,
-            "error": self.error,
+            "spread": self.spread,
+            "error": self._error,
             "covered": self.covered,
             "copy_gbs": self.copy_gbs,
             "source": self.source,
@@ -372,7 +391,7 @@ class RooflineDevice:
     def latency(self, network: Network) -> Latency:
         """Predict one network. Warns (`OutsideCalibration`) where its kernels were never measured.
 
-        Its spread is the calibration's error for networks that it had not seen.
+        Its spread is the standard error of networks that the calibration had not seen.
         """
         work = _Work.of([network], [self.batch], self.engine.rules)
         for text in self.outside(work.kernels):
@@ -385,7 +404,7 @@ class RooflineDevice:
         return self._latency(float(self._predict(work, self.parameters)[0]))
 
     def _latency(self, ms: float) -> Latency:
-        return Latency(ms, self.error * ms, 0, "roofline", self.batch)
+        return Latency(ms, self.spread * ms, 0, "roofline", self.batch)
 
     def predict_timings(self, timings: Sequence[Timing]) -> NDArray[np.float64]:
         """Predict the subjects of timings at their batches: ms a batch, shape (timings,)."""
@@ -431,7 +450,7 @@ class RooflineDevice:
             constant=constant,
             provenance={**self.provenance, "outside": outside},
             finish=_FINISH if self.engine.launching else "",
-            relative_error=self.error,
+            relative_error=self.spread,
         )
 
     def _arrays(
@@ -486,8 +505,8 @@ class RooflineDevice:
         """Fit the parameters to measured networks: least squares of log times, and the priors.
 
         Every number of networks helps: what a few do not determine stays near its prior; none at
-        all leaves the priors alone, whatever this device was calibrated with. The error is that of
-        networks left out in turn, of 4 networks on; before, that of the priors.
+        all leaves the priors alone, whatever this device was calibrated with. Error and spread are
+        those of networks left out in turn, of 4 networks on; before, those of the priors.
 
         Args:
             timings: of any batches.
@@ -498,14 +517,18 @@ class RooflineDevice:
                 expect, or a network that stands twice at one batch, naming it.
         """
         if not timings:
-            return self._changed(parameters={}, error=None, covered=(), source="")
+            return self._changed(parameters={}, spread=None, error=None, covered=(), source="")
         parameters = self.fit(timings)
         names = sorted({_name_of(index, timing) for index, timing in enumerate(timings)})
-        error = self.engine.prior_error
+        spread = error = None
         if len(names) >= _FEWEST_FOR_ERROR:
-            error = float(np.sqrt(np.mean(self.left_out(timings) ** 2)))
+            left_out = self.left_out(timings)
+            spread = float(np.sqrt(np.mean(left_out**2)))
+            error = float(np.mean(np.abs(np.expm1(left_out))))
         covered = _types(_work_of(timings, self.engine.rules).kernels)
-        return self._changed(parameters=parameters, error=error, covered=covered, source=source)
+        return self._changed(
+            parameters=parameters, spread=spread, error=error, covered=covered, source=source
+        )
 
     def left_out(
         self, timings: Sequence[Timing], groups: Sequence[str] | None = None

@@ -55,7 +55,7 @@ def roofline_device(
         f"{key}={value}" for key, (value, default) in given.items() if value not in ("", default)
     ]
     title = f"{name}({', '.join(changed)})" if changed else name
-    kept = ("parameters", "error", "covered", "copy_gbs", "source")
+    kept = ("parameters", "spread", "error", "covered", "copy_gbs", "source")
     return RooflineDevice(
         title,
         sheet,
