@@ -67,6 +67,7 @@ class Description:
         error_kind: of what: "networks left out", "priors alone", "timings left out", or "".
         source: of the measurements.
         caution: what was not run on real hardware; "" where all was.
+        calibrated_batches: a roofline's, in ascending order; () where it has no calibration.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Description:
     error_kind: str
     source: str
     caution: str = ""
+    calibrated_batches: tuple[int, ...] = ()
 
 
 def describe() -> list[Description]:
@@ -115,6 +117,7 @@ def _rooflines() -> Iterator[Description]:
             round(100 * device.error, 1),
             device.error_kind,
             device.source or "not calibrated: priors alone",
+            calibrated_batches=device.batches,
         )
 
 

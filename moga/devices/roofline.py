@@ -62,6 +62,7 @@ __all__ = [
     "Prior",
     "RooflineDevice",
     "Timing",
+    "batches_text",
     "data_sheet",
     "data_sheets",
 ]
@@ -83,7 +84,7 @@ _ABSURD: Final = 100
 
 
 class OutsideCalibration(UserWarning):
-    """A latency rests on kernels, or a device, that nothing was measured of."""
+    """A latency rests on kernels, a batch, or a device, that nothing was measured of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,6 +284,7 @@ class RooflineDevice:
         error: mean absolute error, relative, of networks that were left out; None: none were, and
             what the spread lets expect takes its place.
         covered: types of kernels (`kernels.TYPES`) that the calibration has seen.
+        batches: of the timings that it rests on; () where that is not known.
         copy_gbs: 10^9 bytes a second at which the FP32 input is copied to the device within the
             measured time; 0: it is not.
         source: of the measurements behind the parameters.
@@ -305,6 +307,7 @@ class RooflineDevice:
         spread: float | None = None,
         error: float | None = None,
         covered: Iterable[str] = (),
+        batches: Iterable[int] = (),
         copy_gbs: float = 0.0,
         source: str = "",
     ) -> None:
@@ -330,7 +333,7 @@ class RooflineDevice:
                 raise UsageError(f"the parameter {key} is {value!r}; give a number above 0")
         self.spread = self.engine.prior_spread if spread is None else spread
         self._error = error
-        self.covered = frozenset(covered)
+        self.covered, self.batches = frozenset(covered), tuple(sorted(set(batches)))
         self.copy_gbs, self.source = copy_gbs, source
 
     @property
@@ -360,6 +363,7 @@ class RooflineDevice:
             "batch": self.batch,
             "parameters": dict(self.parameters),
             "calibrated": self.calibrated,
+            "calibrated_batches": list(self.batches),
             "error_percent": round(100 * self.error, 1),
             "error_kind": self.error_kind,
             "spread_percent": round(100 * self.spread, 1),
@@ -383,13 +387,14 @@ class RooflineDevice:
             "spread": self.spread,
             "error": self._error,
             "covered": self.covered,
+            "batches": self.batches,
             "copy_gbs": self.copy_gbs,
             "source": self.source,
         }
         return RooflineDevice(self.name, self.sheet, **{**arguments, **values})
 
     def latency(self, network: Network) -> Latency:
-        """Predict one network. Warns (`OutsideCalibration`) where its kernels were never measured.
+        """Predict one network. Warns (`OutsideCalibration`) where its like was never measured.
 
         Its spread is the standard error of networks that the calibration had not seen.
         """
@@ -411,15 +416,25 @@ class RooflineDevice:
         return self._predict(_work_of(timings, self.engine.rules), self.parameters)
 
     def outside(self, kernels: KernelArrays) -> list[str]:
-        """Say which kernels the calibration has not seen; [] where it has seen all kinds."""
+        """Say what the calibration has not seen: the batch, kinds of kernels; [] where it has all.
+
+        A batch between two that were measured counts as seen.
+        """
         if not self.calibrated:
             return [
                 f"{self.name} is not calibrated: times rest on its data sheet and priors alone, "
                 f"and are off by about {100 * self.error:.0f} %"
             ]
+        texts = []
+        if self.batches and not self.batches[0] <= self.batch <= self.batches[-1]:
+            texts.append(
+                f"{self.name}: predicts at batch {self.batch}, but was calibrated at batch "
+                f"{batches_text(self.batches)}, so that its times are extrapolated and its error "
+                "is not known there"
+            )
         kinds = _types(kernels) - self.covered
         hint = {"grouped": "; grouped convolutions on a new engine can be off by a factor of 4"}
-        return [
+        return texts + [
             f"{self.name}: no measured network had {kind} kernels, so that their times rest on "
             f"priors{hint.get(kind, '')}"
             for kind in sorted(kinds)
@@ -430,7 +445,7 @@ class RooflineDevice:
 
         Args:
             space: any whose first slot always yields a block.
-            progress: is told where kernels lie outside the calibration.
+            progress: is told what lies outside the calibration.
 
         Raises:
             UsageError: a space too large to list, or whose first slot can be empty.
@@ -517,7 +532,9 @@ class RooflineDevice:
                 expect, or a network that stands twice at one batch, naming it.
         """
         if not timings:
-            return self._changed(parameters={}, spread=None, error=None, covered=(), source="")
+            return self._changed(
+                parameters={}, spread=None, error=None, covered=(), batches=(), source=""
+            )
         parameters = self.fit(timings)
         names = sorted({_name_of(index, timing) for index, timing in enumerate(timings)})
         spread = error = None
@@ -525,9 +542,13 @@ class RooflineDevice:
             left_out = self.left_out(timings)
             spread = float(np.sqrt(np.mean(left_out**2)))
             error = float(np.mean(np.abs(np.expm1(left_out))))
-        covered = _types(_work_of(timings, self.engine.rules).kernels)
         return self._changed(
-            parameters=parameters, spread=spread, error=error, covered=covered, source=source
+            parameters=parameters,
+            spread=spread,
+            error=error,
+            covered=_types(_work_of(timings, self.engine.rules).kernels),
+            batches=[timing.batch for timing in timings],
+            source=source,
         )
 
     def left_out(
@@ -647,6 +668,17 @@ def _check(timings: Sequence[Timing]) -> None:
                 f"timing {index} ({timing.name or 'unnamed'}) is {timing.ms!r} ms at batch "
                 f"{timing.batch!r}; expected a finite time above 0, and a batch of 1 or more"
             )
+
+
+def batches_text(batches: Sequence[int]) -> str:
+    """Return the batches that a calibration covers, in ascending order, as text.
+
+    Example:
+        >>> batches_text((1, 2, 4)), batches_text((128,))
+        ('1 to 4', '128')
+    """
+    first, last = batches[0], batches[-1]
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _engine(name: str) -> Engine:

@@ -13,6 +13,8 @@ def test_devices_are_listed():
     (v100,) = [line for line in lines if line.startswith("v100 ")]
     assert "NVIDIA Tesla V100" in v100
     assert "roofline" in v100
+    assert "1 (of 1 to 64)" in v100
+    assert "128 (of 128)" in next(line for line in lines if line.startswith("tpuv3 "))
     (h100,) = [line for line in lines if line.startswith("h100 ")]
     assert "~" in h100
     assert "not calibrated: priors alone" in shown.stdout

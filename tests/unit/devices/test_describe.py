@@ -49,6 +49,19 @@ def test_nothing_heavy_is_loaded():
     assert done.stdout.split(maxsplit=1) == ["True", "[]\n"]
 
 
+def test_a_roofline_stands_at_a_batch_that_it_was_calibrated_at():
+    entries = {entry.name: entry for entry in describe() if entry.provenance == "roofline"}
+    assert {name for name, entry in entries.items() if entry.calibrated_batches} == set(
+        calibrations()
+    )
+    for name, entry in entries.items():
+        assert entry.batch in (entry.calibrated_batches or (1,))
+        assert create("device", name).batch == entry.batch
+    assert (entries["tpuv3"].batch, entries["v100"].calibrated_batches[-1]) == (128, 64)
+    assert create("device", "v100(engine=tensorflow)").name == "v100(engine=tensorflow)"
+    assert create("device", "tpuv3(batch=1)").name == "tpuv3(batch=1)"
+
+
 def test_arguments_choose_precision_batch_and_engine():
     device = create("device", "t4(precision=int8, batch=8)")
     assert device.name == "t4(precision=int8, batch=8)"

@@ -174,6 +174,24 @@ def test_what_was_not_measured_is_said():
     assert "priors alone" in said[0]
 
 
+def test_another_batch_than_the_calibrations_is_said():
+    measured = timings_of(fake_device(), NETWORKS[:5], batches=(2, 32))
+    device = fake_device().calibrate(measured)
+    assert device.batches == (2, 32)
+    said = "fake: predicts at batch 1, but was calibrated at batch 2 to 32, so that its times"
+    with pytest.warns(OutsideCalibration, match=said) as caught:
+        device.latency(NETWORKS[0])
+    assert len(caught) == 1
+    notes = []
+    table = device.table(SPACE, SimpleNamespace(note=notes.append))
+    assert [note.startswith(said) for note in notes] == [True]
+    assert table.provenance["outside"] == notes
+    assert table.provenance["calibrated_batches"] == [2, 32]
+    for batch in (2, 8, 32):  # a batch between two that were measured is no extrapolation
+        assert device.with_batch(batch).table(SPACE).provenance["outside"] == []
+    assert device.calibrate([]).batches == ()
+
+
 def test_bad_input_is_refused():
     with pytest.raises(UnknownName, match="unknown data sheet 'v10'"):
         RooflineDevice("x", "v10")
@@ -215,6 +233,7 @@ def test_all_sheets_and_calibrations_are_whole():
         assert len(engine.priors) <= 8
     for entry in calibrations().values():
         assert set(entry["parameters"]) == set(ENGINES[entry["engine"]].priors)
+        assert entry["batches"] == sorted(entry["batches"])
         assert 0 < entry["error"] < entry["spread"] < 1
 
 
