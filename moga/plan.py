@@ -52,7 +52,7 @@ class Tables:
         return {name: table(genomes) for name, table in self.tables.items()}
 
     def standard_errors(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
-        """Return name -> standard error of each value, shape (n,), of the tables that know it."""
+        """Return name -> standard error of each value, shape (n,), of tables that have them."""
         return {
             name: table.standard_error(genomes)
             for name, table in self.tables.items()

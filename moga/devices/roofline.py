@@ -443,6 +443,10 @@ class RooflineDevice:
     def table(self, space: Space, progress: Progress | None = None) -> CostTable:
         """Return the latency of every network of a space; a slot's blocks are predicted once each.
 
+        It has no noise grid. A grid lets networks tie that repeated timing could not tell apart;
+        a prediction has no such noise, and what it is off by is much alike for networks that are
+        much alike, so that rounding by the spread (a tenth of a latency) would only lose order.
+
         Args:
             space: any whose first slot always yields a block.
             progress: is told what lies outside the calibration.
