@@ -25,8 +25,9 @@ def devices(
 ) -> None:
     """List every device: hardware, engine, precision, batch, how it is known and its error.
 
-    Most take arguments, as in "t4(precision=int8, batch=32)" or "cuda(mode=graph, batch=64)". What
-    was not run on real hardware is marked with "!".
+    Most take arguments, as in "t4(precision=int8, batch=32)" or "cuda(mode=graph, batch=64)". A
+    space is written as --space takes it. What was not run on real hardware, or an error that proves
+    nothing, is marked with "!".
     """
     from moga.devices.describe import describe
 
@@ -53,9 +54,12 @@ def _print(found: Sequence["Description"]) -> None:
         'Two more take arguments: "table(path=...)", and "preset(name=...)" for a paper\'s '
         "protocol.\n"
     )
+    cautions: dict[str, list[str]] = {}
     for entry in found:
-        if entry.caution:
-            sys.stdout.write(f"! {entry.name}: {entry.caution}\n")
+        cautions.setdefault(entry.caution, []).append(entry.name)
+    for caution, names in cautions.items():
+        if caution:
+            sys.stdout.write(f"! {', '.join(names)}: {caution}\n")
     for number, source in enumerate(sources, start=1):
         sys.stdout.write(f"[{number}] {source}\n")
 

@@ -11,6 +11,8 @@ from moga.devices.describe import describe
 from moga.errors import UnknownName
 from moga.registry import create, names
 
+EXACT = {"pixel3", "raspi4", "fpga", "eyeriss"}
+
 
 def test_every_name_is_described():
     found = describe()
@@ -27,9 +29,29 @@ def test_every_name_is_described():
 
 def test_what_was_not_run_on_hardware_says_so():
     cautions = {entry.name: entry.caution for entry in describe() if entry.caution}
-    assert set(cautions) == {"cuda", "onnxruntime", "tensorrt"}
+    assert set(cautions) == {"cuda", "onnxruntime", "tensorrt", *EXACT}
     assert "not verified on hardware" in cautions["tensorrt"]
     assert "not run on hardware" in cautions["cuda"]
+
+
+def test_an_error_of_nothing_says_what_it_is_worth():
+    fitted = [entry for entry in describe() if entry.provenance == "fitted"]
+    assert {entry.name for entry in fitted if entry.caution} == EXACT
+    for entry in fitted:
+        assert ("proves nothing" in entry.caution) == (entry.error_percent == 0)
+
+
+def test_what_the_source_does_not_state_is_said():
+    (pixel2, _) = [entry for entry in describe() if entry.name == "pixel2"]
+    assert (pixel2.engine, pixel2.precision) == ("not stated", "not stated")
+
+
+def test_a_space_that_is_named_can_be_built_and_looked_up():
+    for entry in describe():
+        if entry.spaces != "any":
+            space = create("space", entry.spaces)
+            table = create("device", entry.name).table(space)
+            assert table.bounds[0] > 0
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "onnxruntime", "tensorrt"])
