@@ -146,6 +146,17 @@ def _spread(table: "CostTable") -> str:
 
 def _unmeasured(table: "CostTable") -> str:
     """Say what is known of a table's error where no network was measured for it."""
+    blocks = table.provenance.get("blocks_predicted")
+    if not blocks:
+        return _error_of_networks(table)
+    error = table.provenance["prediction_error_percent"]
+    return (
+        f"{_error_of_networks(table)}; of the {blocks} predicted blocks MAPE {error:.2g} %, by "
+        "leaving out those that were timed"
+    )
+
+
+def _error_of_networks(table: "CostTable") -> str:
     if table.provenance.get("method") == "fitted":
         mape, networks = table.provenance["cv_mape"], table.provenance["networks"]
         return (

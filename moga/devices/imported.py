@@ -206,14 +206,10 @@ def _predict(
     model = BlockRoofline.fit(values, _RULES)
     times = model(lacking).tolist()
     predicted = {
-        block: Latency(ms, ms * model.error, 0, "fitted")
+        block: Latency(ms, ms * model.spread, 0, "fitted")
         for block, ms in zip(lacking, times, strict=True)
     }
-    return {**values, **predicted}, {
-        "method": "imported in part, the rest predicted by a roofline fitted to them",
-        "blocks_predicted": len(predicted),
-        "prediction_error": model.error,
-    }
+    return {**values, **predicted}, model.provenance(len(predicted))
 
 
 def _lacking(missing: Sequence[Block], blocks: int) -> str:

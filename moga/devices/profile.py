@@ -524,12 +524,8 @@ def _table(
     if predicted.any():
         model = BlockRoofline.fit(measured, rule)
         ms[predicted] = model([block for block in blocks if block not in measured])
-        errors[predicted] = ms[predicted] * model.error
-        provenance |= {
-            "method": "measured in part, the rest predicted by a roofline fitted to them",
-            "blocks_predicted": int(predicted.sum()),
-            "prediction_error": model.error,
-        }
+        errors[predicted] = ms[predicted] * model.spread
+        provenance |= model.provenance(int(predicted.sum()))
     if beyond is not None:
         provenance["constant_ms"] = float(beyond.mean())
         provenance["constant_spread_ms"] = (
