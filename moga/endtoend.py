@@ -4,6 +4,7 @@ It is written into the run's directory as ``measured.json``. It may not be repea
 that it stands beside ``front.csv`` and not in it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -69,11 +70,15 @@ def measure_front(
             continue
         columns = (error.predicted_ms, error.measured_ms, error.measured_spread_ms)
         rows = [
-            {"genome": genome, "predicted_ms": p, "measured_ms": m, "measured_ms_se": se}
+            {"genome": genome, "predicted_ms": p, "measured_ms": m, "measured_ms_se": _known(se)}
             for genome, p, m, se in zip(chosen, *(c.tolist() for c in columns), strict=True)
         ]
         entries.append({**entry, "summary": str(error), "failed": "", "networks": rows})
     return write_measured(directory, {"front": len(front), "devices": entries})
+
+
+def _known(error: float) -> float | None:
+    return None if math.isnan(error) else error
 
 
 def _chosen(front: Sequence[Sequence[int]], first: Sequence[Sequence[int]]) -> list[list[int]]:

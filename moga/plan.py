@@ -52,7 +52,7 @@ class Tables:
         return {name: table(genomes) for name, table in self.tables.items()}
 
     def standard_errors(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
-        """Return name -> standard error of each value, shape (n,), of the tables that know it."""
+        """Return name -> standard error of each value, shape (n,), of tables that have them."""
         return {
             name: table.standard_error(genomes)
             for name, table in self.tables.items()
@@ -136,8 +136,6 @@ class Plan:
         """
         _check_kinds(space, objectives=objectives, constraints=constraints)
         images, built = space_and_images(space, data)
-        if images is not None:
-            _check_images(images, built, data)
         listed = [device] if isinstance(device, str) or not isinstance(device, Sequence) else device
         devices = tuple(registry.create("device", item) for item in listed)
         _check_protocol("device", devices, Device, "cpu")
@@ -148,6 +146,10 @@ class Plan:
         goals = tuple(_objective(item, names) for item in wanted)
         limits = tuple(_limit(item, names) for item in constraints)
         _check_names(goals, limits)
+        if data is None and not _evaluated(goals + limits):
+            images = None  # those that ship would not be looked at
+        if images is not None:
+            _check_images(images, built, data)
         source = evaluator if evaluator is not None else _default_evaluator(built, goals + limits)
         for item in _listed(source):
             if isinstance(item, str):
@@ -417,8 +419,12 @@ def _check_images(images: Any, built: Any, data: str | Path | None) -> None:
 
 
 def _default_evaluator(space: Space, goals: tuple[Objective, ...]) -> str | None:
-    needs = any(goal.metric not in (*_COUNTED, "latency") for goal in goals)
-    return space.default_evaluator or None if needs else None
+    return space.default_evaluator or None if _evaluated(goals) else None
+
+
+def _evaluated(goals: tuple[Objective, ...]) -> bool:
+    """Whether one of them is known of no table."""
+    return any(goal.metric not in (*_COUNTED, "latency") for goal in goals)
 
 
 def _objective(item: Objective | str, devices: list[str]) -> Objective:

@@ -25,8 +25,9 @@ def devices(
 ) -> None:
     """List every device: hardware, engine, precision, batch, how it is known and its error.
 
-    Most take arguments, as in "t4(precision=int8, batch=32)" or "cuda(mode=graph, batch=64)". What
-    was not run on real hardware is marked with "!".
+    Most take arguments, as in "t4(precision=int8, batch=32)" or "cuda(mode=graph, batch=64)". A
+    space is written as --space takes it. What was not run on real hardware, or an error that proves
+    nothing, is marked with "!".
     """
     from moga.devices.describe import describe
 
@@ -46,16 +47,28 @@ def _print(found: Sequence["Description"]) -> None:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     sys.stdout.write(
-        "\nerror: mean absolute error in percent of networks, or timings, that were left out; "
+        "\nbatch: unless the name is given another; (of 1 to 64): those that a roofline was "
+        "calibrated at.\n"
+        "error: mean absolute error in percent of networks, or timings, that were left out; "
         "~ where nothing was measured: priors alone; - where it is not known.\n"
         'Two more take arguments: "table(path=...)", and "preset(name=...)" for a paper\'s '
         "protocol.\n"
     )
+    cautions: dict[str, list[str]] = {}
     for entry in found:
-        if entry.caution:
-            sys.stdout.write(f"! {entry.name}: {entry.caution}\n")
+        cautions.setdefault(entry.caution, []).append(entry.name)
+    for caution, names in cautions.items():
+        if caution:
+            sys.stdout.write(f"! {', '.join(names)}: {caution}\n")
     for number, source in enumerate(sources, start=1):
         sys.stdout.write(f"[{number}] {source}\n")
+
+
+def _batch(entry: "Description") -> str:
+    from moga.devices.roofline import batches_text
+
+    covered = entry.calibrated_batches
+    return f"{entry.batch} (of {batches_text(covered)})" if covered else str(entry.batch)
 
 
 def _line(entry: "Description", sources: list[str]) -> tuple[str, ...]:
@@ -68,7 +81,7 @@ def _line(entry: "Description", sources: list[str]) -> tuple[str, ...]:
         entry.hardware or "-",
         entry.engine or "-",
         entry.precision or "-",
-        str(entry.batch),
+        _batch(entry),
         entry.provenance or "-",
         guessed + error,
         entry.spaces or "-",

@@ -63,7 +63,7 @@ def _print_family(members: list[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from moga.report.text import label, value_text
+    from moga.report.text import label, unmeasured, value_text
 
     table = Table(title="The family", title_justify="left", title_style="bold")
     table.add_column("network", style="bold")
@@ -74,6 +74,7 @@ def _print_family(members: list[Mapping[str, Any]]) -> None:
         errors = [member.get(name.replace(*_error_of(name))) for name in columns]
         cells = [value_text(n, member.get(n), e) for n, e in zip(columns, errors, strict=True)]
         table.add_row(str(member["name"]), *cells)
+    table.caption, table.caption_justify = " ".join(unmeasured(members)) or None, "left"
     Console(markup=False, highlight=False).print(table)
 
 
@@ -127,13 +128,35 @@ def print_profile(
     shown.add_row("space", table.space.spec)
     shown.add_row("networks take", f"{low:.4g} to {high:.4g} {table.unit}")
     for key, value in table.provenance.items():
-        shown.add_row(key.replace("_", " "), _text(value))
+        if key != "spread_percent":
+            shown.add_row(key.replace("_", " "), _text(value))
+    shown.add_row("spread", _spread(table))
     shown.add_row("error", str(error) if error else _unmeasured(table))
     Console(markup=False, highlight=False).print(shown)
 
 
+def _spread(table: "CostTable") -> str:
+    from moga.devices.base import spread_percent
+
+    percent = spread_percent(table)
+    if percent is None:
+        return "not measured"
+    return f"± {percent:.2g} % of a network's latency, one standard error (the networks' median)"
+
+
 def _unmeasured(table: "CostTable") -> str:
     """Say what is known of a table's error where no network was measured for it."""
+    blocks = table.provenance.get("blocks_predicted")
+    if not blocks:
+        return _error_of_networks(table)
+    error = table.provenance["prediction_error_percent"]
+    return (
+        f"{_error_of_networks(table)}; of the {blocks} predicted blocks MAPE {error:.2g} %, by "
+        "leaving out those that were timed"
+    )
+
+
+def _error_of_networks(table: "CostTable") -> str:
     if table.provenance.get("method") == "fitted":
         mape, networks = table.provenance["cv_mape"], table.provenance["networks"]
         return (
@@ -149,12 +172,16 @@ def _unmeasured(table: "CostTable") -> str:
             "out in turn"
         )
     if table.provenance.get("method") == "roofline":
-        known = "networks left out" if table.provenance["calibrated"] else "priors alone"
-        return f"about {table.provenance['error_percent']:g} % of a network's time ({known})"
+        error = f"{table.provenance['error_percent']:g} %"
+        if table.provenance["error_kind"] == "priors alone":
+            return f"about {error} of a network's time (priors alone: nothing was left out)"
+        return f"MAPE {error} of networks left out"
     return "not measured (the device is a table itself)"
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return "not measured"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
@@ -163,6 +190,8 @@ def _text(value: Any) -> str:
 
 
 def _profile(table: "CostTable", error: "TableError | None", path: Path) -> dict[str, Any]:
+    from moga.devices.base import spread_percent
+
     figures = (
         *("networks", "mape", "bias", "rmse_ms", "spearman", "noise"),
         *("drift", "mape_same_speed"),
@@ -174,6 +203,7 @@ def _profile(table: "CostTable", error: "TableError | None", path: Path) -> dict
         "space": table.space.spec,
         "bounds": list(table.bounds),
         "grid": table.grid,
+        "spread_percent": spread_percent(table),
         "provenance": dict(table.provenance),
         "error": {name: getattr(error, name) for name in figures} if error else None,
     }

@@ -5,10 +5,13 @@ import math
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol, get_args, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from moga.contracts import Progress
 from moga.errors import UsageError
 from moga.network import Network
-from moga.spaces.base import Space
+from moga.spaces.base import Space, sample_uniform
 from moga.spaces.cost import CostTable
 
 __all__ = [
@@ -20,6 +23,8 @@ __all__ = [
     "TimesBeside",
     "check_batch",
     "noise_grid",
+    "spread_percent",
+    "with_noise",
 ]
 
 Provenance = Literal["measured", "table", "fitted", "roofline", "imported"]
@@ -27,6 +32,7 @@ Provenance = Literal["measured", "table", "fitted", "roofline", "imported"]
 of other networks; roofline: from operations and bytes; imported: another program's table."""
 
 PROVENANCES: Final[tuple[str, ...]] = get_args(Provenance)
+_SAMPLE: Final = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Latency:
 
     Args:
         ms: milliseconds a batch; positive and finite, 0 for what costs nothing.
-        spread: standard error of `ms` in milliseconds; None where it is unknown.
+        spread: standard error of `ms` in milliseconds; None where it was not measured.
         count: timings that `ms` summarises; 0 where none was taken here.
         provenance: one of `PROVENANCES`.
         batch: images a batch.
@@ -71,8 +77,9 @@ class Latency:
         return "ms a batch"
 
     def __str__(self) -> str:
-        error = "" if self.spread is None else f" ± {self.spread:.2g}"
-        return f"{self.ms:.4g}{error} ms ({self.provenance})"
+        if self.spread is None:
+            return f"{self.ms:.4g} ms ({self.provenance}; spread not measured)"
+        return f"{self.ms:.4g} ± {self.spread:.2g} ms ({self.provenance})"
 
 
 @runtime_checkable
@@ -158,3 +165,32 @@ def noise_grid(step: float) -> float:
     power = math.floor(math.log10(step))
     near = [float(f"{digit}e{power}") for digit in (1, 2, 5, 10)]
     return min(near, key=lambda grid: abs(math.log(grid / step)))
+
+
+def with_noise(table: CostTable) -> CostTable:
+    """Return a latency table with the noise grid that its spread gives, and the spread said.
+
+    The grid is near the median standard error of random networks; the provenance gets
+    `spread_percent`. No grid where the spread was not measured.
+    """
+    _, errors = _sampled(table)
+    grid = noise_grid(float(np.median(errors))) if len(errors) else 0.0
+    provenance = {**table.provenance, "spread_percent": spread_percent(table)}
+    return dataclasses.replace(table, grid=grid, provenance=provenance)
+
+
+def spread_percent(table: CostTable) -> float | None:
+    """Return the median standard error of a table's networks, in percent of each one's latency.
+
+    None where it was not measured.
+    """
+    ms, errors = _sampled(table)
+    return 100 * float(np.median(errors / ms)) if len(errors) else None
+
+
+def _sampled(table: CostTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return latencies and standard errors of random networks, of those whose error is known."""
+    genomes = sample_uniform(table.space.sizes, _SAMPLE, np.random.default_rng(0))
+    errors = table.standard_error(genomes)
+    known = np.isfinite(errors) & table.uncertain
+    return table(genomes)[known], errors[known]

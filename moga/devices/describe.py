@@ -10,10 +10,10 @@ from typing import Final
 from moga import registry
 from moga.devices.catalog import batch_of
 from moga.devices.catalog.fbnet import FBNET_DEVICES, RESOLUTION, fbnet_table
-from moga.devices.catalog.rooflines import ROOFLINES, calibrations, roofline_device
+from moga.devices.catalog.rooflines import ROOFLINES, roofline_device
 from moga.runtime.environment import cpu_model
 from moga.spaces.fbnet import FBNetSpace
-from moga.spaces.nasbench201 import DEVICES
+from moga.spaces.nasbench201 import DEVICES, NASBench201
 
 __all__ = ["Description", "describe"]
 
@@ -48,6 +48,13 @@ _HELP_HARDWARE: Final = {
     "fpga": "FPGA",
     "eyeriss": "Eyeriss (simulated)",
 }
+_NOT_STATED: Final = "not stated"
+_EXACT_PERCENT: Final = 0.01
+"""A fit with less error than this found the sums of a table, and no measurements."""
+_EXACT: Final = (
+    "its published times of fbnet fit exactly, as sums of a table do: they were never measured end "
+    "to end, and the error of 0 % proves nothing"
+)
 _HELP: Final = "HELP (Lee et al. 2021, arXiv 2106.08630)"
 
 
@@ -58,15 +65,17 @@ class Description:
     Args:
         name: what `moga.registry.create` takes.
         hardware: in words.
-        engine: what runs networks; "" where it is not known.
-        precision: "" where it is not known.
+        engine: what runs networks; "not stated" where the source does not say, "" for a plug-in.
+        precision: as `engine`.
         batch: images a batch, unless the name is given another.
         provenance: how its latencies are known, one of `devices.base.PROVENANCES`.
-        spaces: "any", or the space that it knows.
+        spaces: "any", or the space that it knows, as `moga.registry.create` takes it; what the
+            text leaves out may be anything.
         error_percent: expected error of a network's time, in percent; None where it is not known.
         error_kind: of what: "networks left out", "priors alone", "timings left out", or "".
         source: of the measurements.
-        caution: what was not run on real hardware; "" where all was.
+        caution: what was not run on real hardware, or an error that proves nothing; "": neither.
+        calibrated_batches: a roofline's, in ascending order; () where it has no calibration.
     """
 
     name: str
@@ -80,6 +89,7 @@ class Description:
     error_kind: str
     source: str
     caution: str = ""
+    calibrated_batches: tuple[int, ...] = ()
 
 
 def describe() -> list[Description]:
@@ -104,8 +114,6 @@ def _here() -> Iterator[Description]:
 def _rooflines() -> Iterator[Description]:
     for name in ROOFLINES:
         device = roofline_device(name)
-        entry = calibrations().get(name)
-        error = entry["error_percent"] if entry else round(100 * device.error, 1)
         yield Description(
             name,
             device.sheet.title,
@@ -114,24 +122,21 @@ def _rooflines() -> Iterator[Description]:
             device.batch,
             "roofline",
             "any",
-            error,
-            "networks left out" if entry else "priors alone",
+            round(100 * device.error, 1),
+            device.error_kind,
             device.source or "not calibrated: priors alone",
+            calibrated_batches=device.batches,
         )
 
 
 def _tables() -> Iterator[Description]:
     for name in dict.fromkeys((*DEVICES, *FBNET_DEVICES)):
         hardware = _HELP_HARDWARE.get(name) or _HELP_HARDWARE.get(name.rpartition("_")[0], "")
-        batch = batch_of(name)
+        how = (name, hardware, _NOT_STATED, _NOT_STATED, batch_of(name))
         if name in DEVICES:
-            yield Description(
-                name, hardware, "", "", batch, "table", "nasbench201", None, "", _HELP
-            )
+            yield Description(*how, "table", NASBench201.name, None, "", _HELP)
         if name in FBNET_DEVICES:
-            space = FBNetSpace(RESOLUTION)
-            error = round(float(fbnet_table(name, space).provenance["cv_mape"]), 1)
-            kind = "timings left out"
-            yield Description(
-                name, hardware, "", "", batch, "fitted", space.spec, error, kind, _HELP
-            )
+            space = f"{FBNetSpace.name}(resolution={RESOLUTION})"  # of any number of classes
+            error = float(fbnet_table(name, FBNetSpace(RESOLUTION)).provenance["cv_mape"])
+            known = (space, round(error, 1), "timings left out", _HELP)
+            yield Description(*how, "fitted", *known, _EXACT if error < _EXACT_PERCENT else "")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga import registry
-from moga.devices.base import Latency, check_batch, noise_grid
+from moga.devices.base import Latency, check_batch, with_noise
 from moga.devices.blockfiles import MANIFEST, Manifest, block_digest
 from moga.devices.importers.base import PRECISIONS, Reading
 from moga.devices.importers.detect import read_timings
@@ -28,7 +28,7 @@ from moga.devices.profile import sum_blocks, unique_blocks
 from moga.errors import FormatError, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import count_macs
-from moga.spaces.base import Space, sample_uniform
+from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
 from moga.spaces.entries import find_blocks
 
@@ -47,7 +47,6 @@ time was off by up to 57 (a convolution of one pixel)."""
 _SUSPECTS: Final = 5
 _RULES: Final = rules("tensorrt")
 """Which program took the times is not known; exported blocks come with their norms folded."""
-_GRID_SAMPLE: Final = 256
 _NAMED: Final = 5
 
 Times = dict[Block | Network, tuple[Latency, str]]
@@ -207,14 +206,10 @@ def _predict(
     model = BlockRoofline.fit(values, _RULES)
     times = model(lacking).tolist()
     predicted = {
-        block: Latency(ms, ms * model.error, 0, "fitted")
+        block: Latency(ms, ms * model.spread, 0, "fitted")
         for block, ms in zip(lacking, times, strict=True)
     }
-    return {**values, **predicted}, {
-        "method": "imported in part, the rest predicted by a roofline fitted to them",
-        "blocks_predicted": len(predicted),
-        "prediction_error": model.error,
-    }
+    return {**values, **predicted}, model.provenance(len(predicted))
 
 
 def _lacking(missing: Sequence[Block], blocks: int) -> str:
@@ -359,7 +354,6 @@ def _assemble(
     provenance: dict[str, Any],
 ) -> CostTable:
     arrays, spread = sum_blocks(space, values)
-    known = all(value.spread is not None for value in values.values())
     beyond = np.array(
         [t.ms - math.fsum(values[block].ms for block in one) for one, t in whole.items()]
     )
@@ -369,7 +363,7 @@ def _assemble(
         "ms",
         space,
         arrays,
-        spread if known else (),
+        spread,
         constant,
         predicted=_marks(space, predicted) if predicted else (),
     )
@@ -379,14 +373,12 @@ def _assemble(
             f"the blocks of the whole networks sum to {-constant:.3g} ms more than these took, so "
             "that the fastest network would take no time; were they timed in another way?"
         )
-    sample = sample_uniform(space.sizes, _GRID_SAMPLE, np.random.default_rng(0))
-    grid = noise_grid(float(np.median(table.standard_error(sample)))) if known else 0.0
     provenance |= {
         "anchors": len(beyond),
         "constant_ms": constant,
         "anchor_error_percent": _left_out(beyond, [t.ms for t in whole.values()]),
     }
-    return dataclasses.replace(table, grid=grid, provenance=provenance)
+    return with_noise(dataclasses.replace(table, provenance=provenance))
 
 
 def _marks(space: Space, predicted: frozenset[Block]) -> tuple[NDArray[np.bool_], ...]:

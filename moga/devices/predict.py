@@ -17,7 +17,7 @@ instead errs 1.5 to 3 times as much from 24 timed blocks, and 0.8 to 1.5 times f
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,9 +194,26 @@ class BlockRoofline:
     left_out: Mapping[Block, float]
 
     @property
-    def error(self) -> float:
-        """Standard deviation of log(ms) for a block that was left out; 0.2 is about 20 %."""
+    def spread(self) -> float:
+        """Relative standard error of one block: that of log(ms) of blocks that were left out."""
         return float(np.sqrt(np.mean(np.square(list(self.left_out.values())))))
+
+    @property
+    def error(self) -> float:
+        """Mean absolute error, relative, of blocks that were left out."""
+        return float(np.mean(np.abs(np.expm1(-np.array(list(self.left_out.values()))))))
+
+    def provenance(self, predicted: int) -> dict[str, Any]:
+        """Return what a table's provenance says of the blocks that this predicted: how many, how.
+
+        Example: a table of which 3 blocks were predicted has ``blocks_predicted`` 3,
+        ``predicted_by`` and ``prediction_error_percent``.
+        """
+        return {
+            "blocks_predicted": predicted,
+            "predicted_by": "a roofline fitted to the other blocks",
+            "prediction_error_percent": 100 * self.error,
+        }
 
     @property
     def blocks(self) -> int:

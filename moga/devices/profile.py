@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Progress, Silent
-from moga.devices.base import Device, Latency, Measures, TimesBeside, noise_grid
+from moga.devices.base import Device, Latency, Measures, TimesBeside, with_noise
 from moga.devices.engines.base import Engine
 from moga.devices.kernels import Rules, rules_of
 from moga.devices.predict import FEWEST, BlockRoofline
@@ -64,7 +64,7 @@ others predicted and marked; or the table is refused."""
 
 _MOST_BLOCKS: Final = 5000
 _AT_ONCE: Final = 512
-_GRID_SAMPLE: Final = 256
+_SHARE_SAMPLE: Final = 256
 _USES_SAMPLE: Final = 4096
 _SUCCESSIONS_SAMPLE: Final = 256
 _PROBES: Final = 7
@@ -138,13 +138,19 @@ def sum_blocks(
     """Sum blocks' times over the entries of a space's slots.
 
     Returns:
-        Milliseconds and standard errors, one array a slot; nan where no network has the entry.
+        Milliseconds and standard errors, one array a slot; nan where no network has the entry, or
+        a block's error was not measured.
     """
     blocks, found = find_blocks(space.slots)
     known = [values[block] for block in blocks]
     ms = np.array([value.ms for value in known])
-    errors = np.array([value.spread or 0.0 for value in known])
+    errors = _spreads(known)
     return tuple(one.add(ms) for one in found), tuple(one.add_squares(errors) for one in found)
+
+
+def _spreads(latencies: Sequence[Latency]) -> NDArray[np.float64]:
+    """Return standard errors in ms, shape (n,); nan where they were not measured."""
+    return np.array([math.nan if one.spread is None else one.spread for one in latencies])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -514,16 +520,12 @@ def _table(
     ms, errors = np.empty(len(blocks)), np.empty(len(blocks))
     known = [measured[block] for block in blocks if block in measured]
     ms[~predicted] = [value.ms for value in known]
-    errors[~predicted] = [value.spread or 0.0 for value in known]
+    errors[~predicted] = _spreads(known)
     if predicted.any():
         model = BlockRoofline.fit(measured, rule)
         ms[predicted] = model([block for block in blocks if block not in measured])
-        errors[predicted] = ms[predicted] * model.error
-        provenance |= {
-            "method": "measured in part, the rest predicted by a roofline fitted to them",
-            "blocks_predicted": int(predicted.sum()),
-            "prediction_error": model.error,
-        }
+        errors[predicted] = ms[predicted] * model.spread
+        provenance |= model.provenance(int(predicted.sum()))
     if beyond is not None:
         provenance["constant_ms"] = float(beyond.mean())
         provenance["constant_spread_ms"] = (
@@ -539,12 +541,10 @@ def _table(
         provenance=provenance,
         predicted=tuple(slot.any(predicted) for slot in found) if predicted.any() else (),
     )
-    sample = sample_uniform(space.sizes, _GRID_SAMPLE, np.random.default_rng(0))
     if predicted.any():
+        sample = sample_uniform(space.sizes, _SHARE_SAMPLE, np.random.default_rng(0))
         provenance["predicted_share"] = float((table.predicted_slots(sample) > 0).mean())
-    return dataclasses.replace(
-        table, grid=noise_grid(float(np.median(table.standard_error(sample))))
-    )
+    return with_noise(table)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -554,7 +554,7 @@ class TableError:
     Args:
         predicted_ms: the table's, shape (n,).
         measured_ms: end to end, shape (n,).
-        measured_spread_ms: standard errors of those, shape (n,).
+        measured_spread_ms: standard errors of those, shape (n,); nan where not measured.
         drift: by how much the table's anchor networks are slower now than when it was built,
             relatively; None where the table has none.
     """
@@ -667,7 +667,7 @@ def _error(
     return TableError(
         predicted_ms,
         measured_ms=np.array([latency.ms for latency in measured]),
-        measured_spread_ms=np.array([latency.spread or 0.0 for latency in measured]),
+        measured_spread_ms=_spreads(measured),
         drift=drift,
     )
 

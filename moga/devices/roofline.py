@@ -62,6 +62,7 @@ __all__ = [
     "Prior",
     "RooflineDevice",
     "Timing",
+    "batches_text",
     "data_sheet",
     "data_sheets",
 ]
@@ -76,12 +77,14 @@ _FEW: Final = 8
 """Below 8 networks what the formula lacks for one of them would be taken for all: the noise counts
 sqrt(8 / networks) times, and what is left over of grouped convolutions is added."""
 _FEWEST_FOR_ERROR: Final = 4
+_MEAN_OF_SPREAD: Final = math.sqrt(2 / math.pi)
+"""The mean absolute error where errors are normal, over their standard deviation."""
 _ABSURD: Final = 100
 """A time so many times off what the priors say is of another unit or network."""
 
 
 class OutsideCalibration(UserWarning):
-    """A latency rests on kernels, or a device, that nothing was measured of."""
+    """A latency rests on kernels, a batch, or a device, that nothing was measured of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,13 +135,13 @@ class Engine:
         name: a key of `ENGINES`, and of `kernels.RULES`.
         launching: whether the host's launches run beside the device's work.
         priors: parameter -> prior; efficiencies are ratios, times microseconds.
-        prior_error: relative standard error of the priors alone, from the published tables.
+        prior_spread: relative standard error of the priors alone, from the published tables.
     """
 
     name: str
     launching: bool
     priors: Mapping[str, Prior]
-    prior_error: float
+    prior_spread: float
 
     @property
     def medians(self) -> dict[str, float]:
@@ -277,8 +280,11 @@ class RooflineDevice:
         precision: "": the sheet's.
         batch: images a batch.
         parameters: those of the engine; what is missing keeps its prior's median.
-        error: relative standard error of a network's time; None: the engine's for priors alone.
+        spread: relative standard error of a network's time; None: the engine's for priors alone.
+        error: mean absolute error, relative, of networks that were left out; None: none were, and
+            what the spread lets expect takes its place.
         covered: types of kernels (`kernels.TYPES`) that the calibration has seen.
+        batches: of the timings that it rests on; () where that is not known.
         copy_gbs: 10^9 bytes a second at which the FP32 input is copied to the device within the
             measured time; 0: it is not.
         source: of the measurements behind the parameters.
@@ -298,8 +304,10 @@ class RooflineDevice:
         precision: str = "",
         batch: int = 1,
         parameters: Mapping[str, float] | None = None,
+        spread: float | None = None,
         error: float | None = None,
         covered: Iterable[str] = (),
+        batches: Iterable[int] = (),
         copy_gbs: float = 0.0,
         source: str = "",
     ) -> None:
@@ -323,14 +331,25 @@ class RooflineDevice:
         for key, value in self.parameters.items():
             if not 0 < value < math.inf:
                 raise UsageError(f"the parameter {key} is {value!r}; give a number above 0")
-        self.error = self.engine.prior_error if error is None else error
-        self.covered = frozenset(covered)
+        self.spread = self.engine.prior_spread if spread is None else spread
+        self._error = error
+        self.covered, self.batches = frozenset(covered), tuple(sorted(set(batches)))
         self.copy_gbs, self.source = copy_gbs, source
 
     @property
     def calibrated(self) -> bool:
         """Whether its parameters were fitted to measurements."""
         return bool(self.covered)
+
+    @property
+    def error(self) -> float:
+        """The mean absolute error, relative, that a network's time is expected to have."""
+        return _MEAN_OF_SPREAD * self.spread if self._error is None else self._error
+
+    @property
+    def error_kind(self) -> str:
+        """What `error` was found by: "networks left out", or "priors alone"."""
+        return "priors alone" if self._error is None else "networks left out"
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -344,7 +363,10 @@ class RooflineDevice:
             "batch": self.batch,
             "parameters": dict(self.parameters),
             "calibrated": self.calibrated,
+            "calibrated_batches": list(self.batches),
             "error_percent": round(100 * self.error, 1),
+            "error_kind": self.error_kind,
+            "spread_percent": round(100 * self.spread, 1),
             "source": self.source or "not calibrated: priors alone",
         }
 
@@ -362,17 +384,19 @@ class RooflineDevice:
             "precision": self.precision,
             "batch": self.batch,
             "parameters": self.parameters,
-            "error": self.error,
+            "spread": self.spread,
+            "error": self._error,
             "covered": self.covered,
+            "batches": self.batches,
             "copy_gbs": self.copy_gbs,
             "source": self.source,
         }
         return RooflineDevice(self.name, self.sheet, **{**arguments, **values})
 
     def latency(self, network: Network) -> Latency:
-        """Predict one network. Warns (`OutsideCalibration`) where its kernels were never measured.
+        """Predict one network. Warns (`OutsideCalibration`) where its like was never measured.
 
-        Its spread is the calibration's error for networks that it had not seen.
+        Its spread is the standard error of networks that the calibration had not seen.
         """
         work = _Work.of([network], [self.batch], self.engine.rules)
         for text in self.outside(work.kernels):
@@ -385,22 +409,32 @@ class RooflineDevice:
         return self._latency(float(self._predict(work, self.parameters)[0]))
 
     def _latency(self, ms: float) -> Latency:
-        return Latency(ms, self.error * ms, 0, "roofline", self.batch)
+        return Latency(ms, self.spread * ms, 0, "roofline", self.batch)
 
     def predict_timings(self, timings: Sequence[Timing]) -> NDArray[np.float64]:
         """Predict the subjects of timings at their batches: ms a batch, shape (timings,)."""
         return self._predict(_work_of(timings, self.engine.rules), self.parameters)
 
     def outside(self, kernels: KernelArrays) -> list[str]:
-        """Say which kernels the calibration has not seen; [] where it has seen all kinds."""
+        """Say what the calibration has not seen: the batch, kinds of kernels; [] where it has all.
+
+        A batch between two that were measured counts as seen.
+        """
         if not self.calibrated:
             return [
                 f"{self.name} is not calibrated: times rest on its data sheet and priors alone, "
                 f"and are off by about {100 * self.error:.0f} %"
             ]
+        texts = []
+        if self.batches and not self.batches[0] <= self.batch <= self.batches[-1]:
+            texts.append(
+                f"{self.name}: predicts at batch {self.batch}, but was calibrated at batch "
+                f"{batches_text(self.batches)}, so that its times are extrapolated and its error "
+                "is not known there"
+            )
         kinds = _types(kernels) - self.covered
         hint = {"grouped": "; grouped convolutions on a new engine can be off by a factor of 4"}
-        return [
+        return texts + [
             f"{self.name}: no measured network had {kind} kernels, so that their times rest on "
             f"priors{hint.get(kind, '')}"
             for kind in sorted(kinds)
@@ -409,9 +443,13 @@ class RooflineDevice:
     def table(self, space: Space, progress: Progress | None = None) -> CostTable:
         """Return the latency of every network of a space; a slot's blocks are predicted once each.
 
+        It has no noise grid. A grid lets networks tie that repeated timing could not tell apart;
+        a prediction has no such noise, and what it is off by is much alike for networks that are
+        much alike, so that rounding by the spread (a tenth of a latency) would only lose order.
+
         Args:
             space: any whose first slot always yields a block.
-            progress: is told where kernels lie outside the calibration.
+            progress: is told what lies outside the calibration.
 
         Raises:
             UsageError: a space too large to list, or whose first slot can be empty.
@@ -431,7 +469,7 @@ class RooflineDevice:
             constant=constant,
             provenance={**self.provenance, "outside": outside},
             finish=_FINISH if self.engine.launching else "",
-            relative_error=self.error,
+            relative_error=self.spread,
         )
 
     def _arrays(
@@ -486,8 +524,8 @@ class RooflineDevice:
         """Fit the parameters to measured networks: least squares of log times, and the priors.
 
         Every number of networks helps: what a few do not determine stays near its prior; none at
-        all leaves the priors alone, whatever this device was calibrated with. The error is that of
-        networks left out in turn, of 4 networks on; before, that of the priors.
+        all leaves the priors alone, whatever this device was calibrated with. Error and spread are
+        those of networks left out in turn, of 4 networks on; before, those of the priors.
 
         Args:
             timings: of any batches.
@@ -498,14 +536,24 @@ class RooflineDevice:
                 expect, or a network that stands twice at one batch, naming it.
         """
         if not timings:
-            return self._changed(parameters={}, error=None, covered=(), source="")
+            return self._changed(
+                parameters={}, spread=None, error=None, covered=(), batches=(), source=""
+            )
         parameters = self.fit(timings)
         names = sorted({_name_of(index, timing) for index, timing in enumerate(timings)})
-        error = self.engine.prior_error
+        spread = error = None
         if len(names) >= _FEWEST_FOR_ERROR:
-            error = float(np.sqrt(np.mean(self.left_out(timings) ** 2)))
-        covered = _types(_work_of(timings, self.engine.rules).kernels)
-        return self._changed(parameters=parameters, error=error, covered=covered, source=source)
+            left_out = self.left_out(timings)
+            spread = float(np.sqrt(np.mean(left_out**2)))
+            error = float(np.mean(np.abs(np.expm1(left_out))))
+        return self._changed(
+            parameters=parameters,
+            spread=spread,
+            error=error,
+            covered=_types(_work_of(timings, self.engine.rules).kernels),
+            batches=[timing.batch for timing in timings],
+            source=source,
+        )
 
     def left_out(
         self, timings: Sequence[Timing], groups: Sequence[str] | None = None
@@ -624,6 +672,17 @@ def _check(timings: Sequence[Timing]) -> None:
                 f"timing {index} ({timing.name or 'unnamed'}) is {timing.ms!r} ms at batch "
                 f"{timing.batch!r}; expected a finite time above 0, and a batch of 1 or more"
             )
+
+
+def batches_text(batches: Sequence[int]) -> str:
+    """Return the batches that a calibration covers, in ascending order, as text.
+
+    Example:
+        >>> batches_text((1, 2, 4)), batches_text((128,))
+        ('1 to 4', '128')
+    """
+    first, last = batches[0], batches[-1]
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _engine(name: str) -> Engine:

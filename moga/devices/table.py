@@ -1,6 +1,7 @@
 """Devices that are known only as latency tables: they can be searched for, but not measured."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -102,12 +103,13 @@ class TableDevice:
                 except NotInSpace:
                     continue
                 table = source.table(space)
-                error = float(table.standard_error(genome)[0]) if table.uncertain else None
+                error = float(table.standard_error(genome)[0]) if table.uncertain else math.nan
                 method = table.provenance.get("method")
                 known: Provenance = "table"
                 if method in ("fitted", "roofline", "imported"):
                     known = method
-                return Latency(float(table(genome)[0]), error, 0, known, self.batch)
+                spread = None if math.isnan(error) else error
+                return Latency(float(table(genome)[0]), spread, 0, known, self.batch)
         raise NotInSpace(
             f"the network is in none of the spaces that the device {self.name!r} has a table of: "
             f"{', '.join(self.spaces)}"

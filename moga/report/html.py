@@ -14,7 +14,7 @@ from moga.report.drawing import draw, legend
 from moga.report.figures import DRAWN, front_axes, front_figure, hypervolume_figure
 from moga.report.run import Member, Run, read_run
 from moga.report.style import STYLE
-from moga.report.text import ABSENT, TIMES, big, label, value_text
+from moga.report.text import ABSENT, TIMES, big, label, unmeasured, value_text
 
 __all__ = ["render", "write_report"]
 
@@ -351,6 +351,7 @@ def _family_notes(run: Run) -> list[str]:
             f"No network of this family was measured end to end: {', '.join(run.devices)} cannot "
             "be measured here, or the recipe does not measure. Its latencies come from a table."
         )
+    notes += unmeasured([member.values for member in run.members])
     if not _anyone_has(run, "accuracy"):
         notes.append("The accuracy of these networks is unknown: the run did not evaluate it.")
     return [_absent(note) for note in notes]
@@ -382,7 +383,8 @@ def _latencies_first(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _table(name: str, header: Mapping[str, Any]) -> str:
     provenance = header.get("provenance") or {"method": "not recorded"}
-    about = {"unit": header.get("unit") or "count", "space": header.get("space"), **provenance}
+    known = {key: "not measured" if value is None else value for key, value in provenance.items()}
+    about = {"unit": header.get("unit") or "count", "space": header.get("space"), **known}
     title = label(name.replace("latency", "latency_ms"))
     return f"<h3>Table: {_text(title)}</h3>\n{_tree(about)}"
 

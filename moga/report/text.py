@@ -1,9 +1,20 @@
 """Numbers as a reader wants them: units, errors, durations; for the page and the command line."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["ABSENT", "TIMES", "big", "column", "duration", "label", "value_text", "with_error"]
+__all__ = [
+    "ABSENT",
+    "TIMES",
+    "big",
+    "column",
+    "duration",
+    "label",
+    "unmeasured",
+    "value_text",
+    "with_error",
+]
 
 ABSENT: Final = "n/a"
 """Stands for a value that nobody has."""
@@ -47,6 +58,26 @@ def label(name: str, *, unit: bool = False) -> str:
 
 def _known(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def unmeasured(members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say of which latencies, that stand without ±, no spread was measured; a sentence each.
+
+    Args:
+        members: figures of networks by column, the spread of `latency_ms@x` in `latency_ms_se@x`.
+
+    Example:
+        >>> unmeasured([{"latency_ms@fpga": 2.5, "latency_ms_se@fpga": None}])
+        ['The spread of the latency on fpga was not measured.']
+    """
+    names = dict.fromkeys(name for member in members for name in member)
+    found = []
+    for name in names:
+        base, at, device = name.partition("@")
+        known = any(_known(member.get(f"{base}_se{at}{device}")) for member in members)
+        if base == "latency_ms" and not known and any(_known(m.get(name)) for m in members):
+            found.append(f"The spread of the {label(name)} was not measured.")
+    return found
 
 
 def big(value: Any) -> str:

@@ -86,7 +86,8 @@ class CostTable:
         unit: its unit, "ms" for latency.
         space: the space that it belongs to.
         arrays: one a slot, of the slot's shape; nan where no network has that entry.
-        spread: standard errors, of the same shapes; () where the values are exact.
+        spread: standard errors, of the same shapes, nan where they were not measured; () where the
+            values are exact.
         constant: what every network costs besides.
         grid: costs are rounded to multiples of this noise step where they are compared; 0: never.
         provenance: how it came about, as JSON values: method, device, versions, settings.
@@ -146,7 +147,7 @@ class CostTable:
         return tuple(array[..., index] for array in self.arrays)
 
     def standard_error(self, genomes: Genomes) -> NDArray[np.float64]:
-        """Return the standard error of each cost: (n, genes) -> (n,).
+        """Return the standard error of each cost: (n, genes) -> (n,); nan: not measured.
 
         Entries err independently; `relative_error` is shared, and comes on top.
         """
@@ -159,7 +160,7 @@ class CostTable:
 
     @property
     def uncertain(self) -> bool:
-        """Whether standard errors are known."""
+        """Whether standard errors are there; nan where they were not measured."""
         return bool(self.spread or self.relative_error)
 
     def predicted_slots(self, genomes: Genomes) -> NDArray[np.int64]:

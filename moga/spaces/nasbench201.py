@@ -187,6 +187,19 @@ class NASBench201(Space):
             raise UnknownName("split of nasbench201", str(split), ("valid", "test"))
         return load_table()[f"{self.data}_{split}_acc_12"]
 
+    @cached_property
+    def twins(self) -> NDArray[np.int64]:
+        """Rows of two networks each that compute the same in another order, shape (1500, 2).
+
+        Where nothing joins the two inner nodes, they can be exchanged: what is then timed twice is
+        one network, but for which of its edges comes first.
+        """
+        genomes = np.stack(np.unravel_index(np.arange(self.size), self.sizes), axis=1)
+        genomes = genomes[genomes[:, _EDGES.index((1, 2))] == CELL_OPERATIONS.index("none")]
+        exchanged = [_EDGES.index(_exchanged(edge)) for edge in _EDGES]
+        rows = np.stack([self.index(genomes), self.index(genomes[:, exchanged])], axis=1)
+        return np.asarray(rows[rows[:, 0] < rows[:, 1]])
+
     def latency_ms(self, device: str) -> NDArray[np.float64]:
         """Return the latencies on a device in ms, shape (15625,).
 
@@ -198,6 +211,12 @@ class NASBench201(Space):
         if device not in DEVICES:
             raise UnknownName("device of nasbench201", device, DEVICES)
         return load_table()[f"lat_ms_{device}"]
+
+
+def _exchanged(edge: tuple[int, int]) -> tuple[int, int]:
+    """Return which edge one is after nodes 1 and 2 have been exchanged; 1-2 stays."""
+    names = {1: 2, 2: 1}
+    return edge if edge == (1, 2) else (names.get(edge[0], edge[0]), names.get(edge[1], edge[1]))
 
 
 @lru_cache(maxsize=len(DATA))

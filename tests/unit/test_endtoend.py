@@ -57,6 +57,16 @@ def test_the_whole_front_is_measured_and_not_only_a_family(tmp_path):
     assert page.count("-50.0 %") >= len(frame)
 
 
+def test_a_spread_that_a_device_does_not_give_is_unknown(tmp_path):
+    class Silently(FakeDevice):
+        def measure(self, networks, progress=None):
+            return [type(found)(found.ms) for found in super().measure(networks)]
+
+    result = search(tmp_path / "run", Silently(), family=None).run()
+    assert result.end_to_end["measured_ms_se"].isna().all()
+    assert {row["measured_ms_se"] for row in result.measured["devices"][0]["networks"]} == {None}
+
+
 def test_a_family_is_measured_with_its_front_and_once_a_run(tmp_path):
     device = Slower()
     result = search(tmp_path / "run", device).run()

@@ -52,6 +52,17 @@ def test_the_space_follows_the_images() -> None:
     assert (plan.space.resolution, plan.space.num_classes) == (32, 10)
 
 
+def test_images_that_nothing_looks_at_decide_nothing() -> None:
+    space = "fbnet(resolution=32, num_classes=1000)"
+    plan = Plan.make(space, "pixel2", ["latency", "macs:max"])
+    assert (plan.space.num_classes, plan.images) == (1000, None)
+    message = r"has num_classes=1000, the images \(bundled photographs\) have 10; leave num_classes"
+    with pytest.raises(UsageError, match=message):
+        Plan.make(space, "pixel2", ["accuracy", "latency"])
+    with pytest.raises(UsageError, match=message):
+        Plan.make(space, "pixel2", ["latency"], constraints=["accuracy>=50"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -29,14 +29,14 @@ def calibrations() -> Mapping[str, Mapping[str, Any]]:
 
 
 def roofline_device(
-    name: str, precision: str = "", batch: int = 1, engine: str = ""
+    name: str, precision: str = "", batch: int | None = None, engine: str = ""
 ) -> RooflineDevice:
     """Return a device of the catalogue: ``t4(precision=int8, batch=32)``.
 
     Args:
         name: of a data sheet or a calibration.
         precision: "": the device's usual one.
-        batch: images a batch.
+        batch: images a batch; None: the smallest that its calibration covers, else 1.
         engine: a key of `roofline.ENGINES`; "": the device's usual one.
 
     Raises:
@@ -50,12 +50,18 @@ def roofline_device(
     usual = (own["engine"], own["precision"]) if own else (sheet.engine, sheet.precision)
     wanted = (engine or usual[0], precision or usual[1])
     found = own if own and wanted == usual else _calibration(sheet.name, *wanted)
-    given = {"precision": (precision, usual[1]), "batch": (batch, 1), "engine": (engine, usual[0])}
+    usual_batch = min(found["batches"]) if found else 1
+    batch = usual_batch if batch is None else batch
+    given = {
+        "precision": (precision, usual[1]),
+        "batch": (batch, usual_batch),
+        "engine": (engine, usual[0]),
+    }
     changed = [
         f"{key}={value}" for key, (value, default) in given.items() if value not in ("", default)
     ]
     title = f"{name}({', '.join(changed)})" if changed else name
-    kept = ("parameters", "error", "covered", "copy_gbs", "source")
+    kept = ("parameters", "spread", "error", "covered", "batches", "copy_gbs", "source")
     return RooflineDevice(
         title,
         sheet,

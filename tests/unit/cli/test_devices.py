@@ -13,6 +13,8 @@ def test_devices_are_listed():
     (v100,) = [line for line in lines if line.startswith("v100 ")]
     assert "NVIDIA Tesla V100" in v100
     assert "roofline" in v100
+    assert "1 (of 1 to 64)" in v100
+    assert "128 (of 128)" in next(line for line in lines if line.startswith("tpuv3 "))
     (h100,) = [line for line in lines if line.startswith("h100 ")]
     assert "~" in h100
     assert "not calibrated: priors alone" in shown.stdout
@@ -20,6 +22,24 @@ def test_devices_are_listed():
     assert tensorrt.endswith("!")
     assert "! tensorrt: written against TensorRT's documentation, not verified on" in shown.stdout
     assert "preset(name=...)" in shown.stdout
+    (fbnet,) = [line for line in lines if line.startswith("pixel3 ") and "fitted" in line]
+    assert "fbnet(resolution=32)" in fbnet
+    assert fbnet.endswith("!")
+    (caution,) = [line for line in lines if line.startswith("! eyeriss, fpga, pixel3, raspi4: ")]
+    assert caution.endswith("proves nothing")
+
+
+def test_a_space_is_listed_as_a_search_takes_it(tmp_path):
+    shown = CliRunner().invoke(app, ["devices", "--json"])
+    space = next(row["spaces"] for row in json.loads(shown.stdout) if row["spaces"][:5] == "fbnet")
+    for number, text in enumerate((space, "fbnet(resolution=32, num_classes=1000)")):
+        asked = [
+            *("search", "--space", text, "--device", "pixel2", "--objectives", "latency,macs:max"),
+            *("--evaluations", "8", "--executor", "local", "--storage", tmp_path / str(number)),
+        ]
+        done = CliRunner().invoke(app, list(map(str, asked)))
+        assert done.exit_code == 0, done.output
+        assert "8 networks evaluated" in done.stdout
 
 
 def test_devices_as_json():

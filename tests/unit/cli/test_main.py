@@ -163,6 +163,7 @@ def test_search_prints_the_family_and_how_to_go_on(fake):
     assert "runs/x/report.html" in shown
     assert "moga resume runs/x" in shown
     assert "latency measured" not in shown
+    assert "The spread of the latency was not measured." in " ".join(shown.split())
 
 
 def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch):

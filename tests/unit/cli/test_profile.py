@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from moga import registry
 from moga.cli.main import app
 from moga.devices.base import Latency
+from moga.devices.describe import describe
 from moga.errors import MeasurementFailed
 from moga.networks.count import count_macs
 from moga.spaces.cost import CostTable, count_table
@@ -100,7 +101,9 @@ def test_a_device_that_cannot_measure_says_so(use, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = invoke()
     assert result.exit_code == 0, result.output
-    assert "not measured" in result.stdout
+    shown = [line.split() for line in result.stdout.splitlines()]
+    assert ["spread", "not", "measured"] in shown
+    assert "error not measured (the device is a table itself)" in map(" ".join, shown)
     assert (tmp_path / "latency-moga-fake.npz").exists()
 
 
@@ -119,7 +122,13 @@ def test_an_unknown_space_exits_with_2():
 
 def test_the_error_of_a_roofline_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for device, said in (("t4(batch=8)", "(networks left out)"), ("h100", "(priors alone)")):
+    listed = {entry.name: entry.error_percent for entry in describe()}
+    for device, said, spread in (
+        ("t4", "MAPE {} % of networks left out", 15),
+        ("h100", "about {} % of a network's time (priors alone", 60),
+    ):
         result = invoke("--device", device)
         assert result.exit_code == 0, result.output
-        assert said in result.stdout
+        shown = " ".join(result.stdout.split())
+        assert said.format(f"{listed[device]:g}") in shown
+        assert f"spread ± {spread} % of a network's latency" in shown

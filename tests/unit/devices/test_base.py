@@ -1,9 +1,20 @@
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 
-from moga.devices.base import PROVENANCES, Device, Latency, Measures, noise_grid
+from moga.devices.base import (
+    PROVENANCES,
+    Device,
+    Latency,
+    Measures,
+    noise_grid,
+    spread_percent,
+    with_noise,
+)
 from moga.devices.catalog import CATALOG
+from moga.spaces.moga import MoGASpace
 from moga.testing.devices import FakeDevice
 
 
@@ -11,7 +22,7 @@ def test_latency_says_what_it_is():
     latency = Latency(4.2, 0.1, 30, "measured")
     assert latency.unit == "ms a batch"
     assert str(latency) == "4.2 ± 0.1 ms (measured)"
-    assert str(Latency(4.2, provenance="table")) == "4.2 ms (table)"
+    assert str(Latency(4.2, provenance="table")) == "4.2 ms (table; spread not measured)"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +39,26 @@ def test_latency_says_what_it_is():
 def test_impossible_latencies_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Latency(**arguments)
+
+
+def test_the_noise_grid_of_a_table_is_near_its_standard_error():
+    table = FakeDevice().table(MoGASpace(32, 0.35, 10))
+    four = tuple(0.04 * array for array in table.arrays)  # a share of each slot's time
+    noisy = with_noise(dataclasses.replace(table, spread=four))
+    errors = noisy.standard_error(np.zeros((1, 14), dtype=np.int64))
+    assert 0.4 < noisy.grid / errors[0] < 2.5
+    assert f"{noisy.grid:e}"[0] in "125"
+    assert 0.4 < noisy.provenance["spread_percent"] < 4  # slots err independently
+    assert noisy.provenance["method"] == "fake"
+
+
+def test_a_spread_that_was_not_measured_is_none_and_no_zero():
+    table = FakeDevice().table(MoGASpace(32, 0.35, 10))
+    assert spread_percent(table) == 0
+    unknown = tuple(np.full_like(array, np.nan) for array in table.spread)
+    for spread in (unknown, (*table.spread[:-1], unknown[-1]), ()):
+        found = with_noise(dataclasses.replace(table, spread=spread))
+        assert (found.grid, found.provenance["spread_percent"]) == (0, None)
 
 
 def test_a_table_device_does_not_measure():

@@ -7,10 +7,13 @@ import pytest
 from moga.devices.catalog import CATALOG
 from moga.errors import NotInSpace, UsageError
 from moga.registry import create, names
+from moga.spaces.base import sample_uniform
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import DEVICES, NASBench201
 
 SPACE = NASBench201()
+GENOMES = sample_uniform(SPACE.sizes, 500, np.random.default_rng(1))
+COMPUTED = ("fpga", "eyeriss")
 
 
 def test_names_are_listed_without_heavy_libraries():
@@ -30,8 +33,29 @@ def test_every_device_gives_the_recorded_times(name):
     genomes = np.array([[0] * 6, [1, 2, 3, 4, 0, 1], [3] * 6])
     np.testing.assert_array_equal(table(genomes), SPACE.latency_ms(name)[SPACE.index(genomes)])
     assert (device.name, table.unit, table.provenance["method"]) == (name, "ms", "table")
-    whole = bool((SPACE.latency_ms(name) % 1 == 0).all())
-    assert table.grid == (1.0 if whole else 0.0)
+    errors = table.standard_error(genomes)
+    if name in COMPUTED:
+        assert np.isnan(errors).all()
+        assert (table.grid, table.provenance["spread_percent"]) == (0, None)
+        assert table.provenance["spread_from"] is None
+    else:
+        np.testing.assert_allclose(errors / table(genomes), errors[0] / table(genomes)[0])
+        assert table.provenance["spread_percent"] == pytest.approx(
+            100 * errors[0] / table(genomes)[0]
+        )
+        assert table.provenance["spread_from"] == "1500 networks timed twice"
+        usual = np.median(table.standard_error(GENOMES))
+        assert 0.4 < table.grid / usual < 2.5
+        if (SPACE.latency_ms(name) % 1 == 0).all():  # recorded in whole milliseconds
+            assert table.grid >= 1
+
+
+@pytest.mark.parametrize("name", sorted(set(DEVICES) - set(COMPUTED)))
+def test_the_spread_covers_what_was_timed_twice(name):
+    table, twins = create("device", name).table(SPACE), SPACE.twins
+    ms, errors = (np.asarray(array).ravel()[twins] for array in (*table.arrays, *table.spread))
+    within = np.abs(np.subtract(*ms.T)) <= 1.645 * np.hypot(*errors.T)
+    assert 0.8 < within.mean() < 0.99
 
 
 @pytest.mark.parametrize(
@@ -40,8 +64,15 @@ def test_every_device_gives_the_recorded_times(name):
 )
 def test_a_gpus_suffix_is_its_batch(name, batch):
     latency = CATALOG[name]().latency(SPACE.decode([3] * 6))
-    assert (latency.batch, latency.provenance, latency.spread) == (batch, "table", None)
+    assert (latency.batch, latency.provenance) == (batch, "table")
+    assert 0 < latency.spread < 0.2 * latency.ms
     assert latency.ms == SPACE.latency_ms(name)[SPACE.index(np.array([[3] * 6]))[0]]
+
+
+def test_what_was_computed_has_no_spread():
+    latency = CATALOG["fpga"]().latency(SPACE.decode([3] * 6))
+    assert latency.spread is None
+    assert str(latency).endswith("(table; spread not measured)")
 
 
 def test_networks_on_other_data_are_found_too():

@@ -62,6 +62,7 @@ def test_blocks_go_out_and_their_times_come_back_as_the_same_table(phone, tmp_pa
         np.testing.assert_allclose(found, expected)
     assert table.constant == pytest.approx(0, abs=1e-12)
     assert table.grid > 0
+    assert table.provenance["spread_percent"] > 0
     assert table.predicted == ()
     assert table.space.spec == SPACE.spec
     provenance = table.provenance
@@ -134,8 +135,8 @@ def test_a_file_of_times_needs_a_space(tmp_path):
     path.write_text("\n".join(["digest,latency,unit,of", *(f"{row},image" for row in rows)]))
     table = import_table(path, SPACE, batch=8)
     assert table.arrays[0] == pytest.approx(8e-3 * (block_ms(BLOCKS[0]) + block_ms(BLOCKS[1])))
-    assert table.spread == ()
-    assert table.grid == 0
+    assert np.isnan(table.standard_error(np.zeros((1, 14), dtype=np.int64))).all()
+    assert (table.grid, table.provenance["spread_percent"]) == (0, None)
     with pytest.raises(UsageError, match=r"has no manifest.json; say of which space"):
         import_table(path)
 
@@ -162,12 +163,18 @@ def test_missing_blocks_are_refused_with_names_or_predicted_and_marked():
     table = table_of(SPACE, known[:5] + known[7:], missing="predict")
     full = table_of(SPACE, known)
     assert table.provenance["blocks_predicted"] == 2
-    assert "predicted by a roofline fitted" in table.provenance["method"]
+    assert table.provenance["method"] == "imported"
+    assert 0 < table.provenance["prediction_error_percent"] < 50
     assert sum(int(array.sum()) for array in table.predicted) == 2
     for marks, found, expected in zip(table.predicted, table.arrays, full.arrays, strict=True):
         np.testing.assert_allclose(found[~marks], expected[~marks])
         np.testing.assert_allclose(found[marks], expected[marks], rtol=0.5)
     assert full.predicted == ()
+    for spread in (array for row in (table, full) for array in row.spread):
+        assert not np.isnan(spread).any()
+    silent = table_of(SPACE, known[:5] + known[7:-1] + readings()[-1:], missing="predict")
+    genomes = sample_uniform(SPACE.sizes, 50, np.random.default_rng(0))
+    assert np.isnan(silent.standard_error(genomes)).all()  # all networks have the last block
     with pytest.raises(UsageError, match="missing is 'guess'; give one of refuse, predict"):
         table_of(SPACE, known, missing="guess")
 

@@ -72,7 +72,12 @@ def test_the_left_out_error_is_that_of_leaving_out():
         block: Latency(value.ms * float(np.exp(n)))
         for (block, value), n in zip(values.items(), noise, strict=True)
     }
-    assert 0.15 < BlockRoofline.fit(noisy).error < 0.4
+    model = BlockRoofline.fit(noisy)
+    assert 0.15 < model.spread < 0.4
+    # normal errors of that spread
+    assert model.error == pytest.approx(np.sqrt(2 / np.pi) * model.spread, rel=0.25)
+    said = model.provenance(3)
+    assert (said["blocks_predicted"], said["prediction_error_percent"]) == (3, 100 * model.error)
 
 
 def test_a_wrong_time_stands_out_from_the_others():

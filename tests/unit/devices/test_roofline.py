@@ -82,6 +82,7 @@ def test_the_table_is_the_sum_of_the_networks_blocks(name, finish):
     assert (table.finish, direct[0].batch, direct[0].provenance) == (finish, 4, "roofline")
     assert table.provenance["outside"] == []
     assert table.provenance["error_percent"] == pytest.approx(100 * device.error, abs=0.1)
+    assert table.provenance["spread_percent"] == pytest.approx(100 * device.spread, abs=0.1)
 
 
 def fake_device(**parameters):
@@ -131,21 +132,28 @@ def test_a_calibration_without_networks_is_the_priors_alone():
     device = shipped.calibrate([])
     assert (device.calibrated, device.batch) == (False, 8)
     assert device.parameters == {n: p.value for n, p in ENGINES["tensorrt"].priors.items()}
-    assert device.error == ENGINES["tensorrt"].prior_error
+    assert device.spread == ENGINES["tensorrt"].prior_spread
+    assert device.error_kind == "priors alone"
     assert device.provenance["source"] == "not calibrated: priors alone"
 
 
 def test_a_calibration_says_its_error_and_what_it_covers():
     truth = fake_device(t_kernel_us=30.0)
     few = fake_device().calibrate(timings_of(truth, NETWORKS[:3]))
-    assert few.error == ENGINES["tensorrt"].prior_error
+    assert few.spread == ENGINES["tensorrt"].prior_spread
+    assert few.error == pytest.approx(math.sqrt(2 / math.pi) * few.spread)  # of normal errors
+    assert (few.calibrated, few.error_kind) == (True, "priors alone")
     more = fake_device().calibrate(timings_of(truth, NETWORKS[:6]), source="a test")
-    assert more.error < 0.02
+    left_out = fake_device().left_out(timings_of(truth, NETWORKS[:6]))
+    assert more.error == pytest.approx(np.abs(np.exp(left_out) - 1).mean())
+    assert more.spread == pytest.approx(np.sqrt((left_out**2).mean()))
+    assert 0 < more.error < more.spread < 0.02
+    assert more.error_kind == "networks left out"
     assert more.covered == {"dense", "depthwise", "elementwise"}
     assert (more.calibrated, more.provenance["source"]) == (True, "a test")
     assert more.with_batch(8).parameters == more.parameters
     assert more.latency(NETWORKS[0]).spread == pytest.approx(
-        more.error * more.latency(NETWORKS[0]).ms
+        more.spread * more.latency(NETWORKS[0]).ms
     )
 
 
@@ -164,6 +172,24 @@ def test_what_was_not_measured_is_said():
     said = []
     uncalibrated.table(NASBench201(), SimpleNamespace(note=said.append))
     assert "priors alone" in said[0]
+
+
+def test_another_batch_than_the_calibrations_is_said():
+    measured = timings_of(fake_device(), NETWORKS[:5], batches=(2, 32))
+    device = fake_device().calibrate(measured)
+    assert device.batches == (2, 32)
+    said = "fake: predicts at batch 1, but was calibrated at batch 2 to 32, so that its times"
+    with pytest.warns(OutsideCalibration, match=said) as caught:
+        device.latency(NETWORKS[0])
+    assert len(caught) == 1
+    notes = []
+    table = device.table(SPACE, SimpleNamespace(note=notes.append))
+    assert [note.startswith(said) for note in notes] == [True]
+    assert table.provenance["outside"] == notes
+    assert table.provenance["calibrated_batches"] == [2, 32]
+    for batch in (2, 8, 32):  # a batch between two that were measured is no extrapolation
+        assert device.with_batch(batch).table(SPACE).provenance["outside"] == []
+    assert device.calibrate([]).batches == ()
 
 
 def test_bad_input_is_refused():
@@ -207,7 +233,8 @@ def test_all_sheets_and_calibrations_are_whole():
         assert len(engine.priors) <= 8
     for entry in calibrations().values():
         assert set(entry["parameters"]) == set(ENGINES[entry["engine"]].priors)
-        assert 0 < entry["error"] < 1
+        assert entry["batches"] == sorted(entry["batches"])
+        assert 0 < entry["error"] < entry["spread"] < 1
 
 
 @pytest.mark.golden

@@ -103,4 +103,4 @@ def test_the_error_of_a_roofline_stays_that_of_its_table():
     network = SPACE.decode([0] * 14)
     found = TableDevice.of("t", roofline.table(SPACE)).latency(network)
     assert found.provenance == "roofline"
-    assert found.spread == pytest.approx(roofline.error * found.ms)
+    assert found.spread == pytest.approx(roofline.spread * found.ms)

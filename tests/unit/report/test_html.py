@@ -219,4 +219,6 @@ def test_errors_are_promised_only_where_they_are_known(run_directory):
             member.update(accuracy_se=None, latency_ms_se=None, measured_ms_se=None)
 
     edit_json(run_directory / "family.json", forget)
-    assert "one standard error" not in page_of(run_directory).text
+    text = page_of(run_directory).text
+    assert "one standard error" not in text
+    assert "The spread of the latency was not measured." in text

@@ -2,7 +2,16 @@ import math
 
 import pytest
 
-from moga.report.text import ABSENT, big, column, duration, label, value_text, with_error
+from moga.report.text import (
+    ABSENT,
+    big,
+    column,
+    duration,
+    label,
+    unmeasured,
+    value_text,
+    with_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +58,11 @@ def test_names_of_columns():
     assert label("latency_ms@x") == "latency on x"
     assert value_text("latency_ms@x", 1.5, 0.1) == "1.50 ± 0.10 ms"
     assert value_text("macs", 2e6) == "2.00 M"
+
+
+def test_what_has_no_measured_spread_is_named():
+    assert unmeasured([{"latency_ms": 1.0, "latency_ms_se": 0.0, "accuracy": 3.0}]) == []
+    assert unmeasured([{"latency_ms": None, "latency_ms_se": None}]) == []
+    assert unmeasured([]) == []
+    both = {"latency_ms@a": 1.0, "latency_ms_se@a": 0.1, "latency_ms@b": 2.0}
+    assert unmeasured([both]) == ["The spread of the latency on b was not measured."]

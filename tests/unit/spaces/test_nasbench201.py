@@ -167,6 +167,19 @@ def test_unknown_names_list_near_ones() -> None:
         NASBench201().accuracy("train")  # type: ignore[arg-type]
 
 
+def test_twins_compute_the_same_in_another_order() -> None:
+    space = NASBench201()
+    twins = space.twins
+    assert twins.shape == (1500, 2)
+    assert len(np.unique(twins)) == 3000
+    for metric in ("params", "flops"):
+        counts = load_table()[f"cifar10_{metric}"][twins]
+        assert (counts[:, 0] == counts[:, 1]).all()
+    # edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3: nodes 1 and 2 change places
+    first, second = space.index([(1, 2, 0, 3, 4, 0), (2, 1, 0, 3, 0, 4)])
+    assert [first, second] in twins.tolist()
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_latency_is_positive(device: str) -> None:
     latency = NASBench201().latency_ms(device)
