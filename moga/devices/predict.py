@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from moga.devices.base import Latency
 from moga.devices.kernels import RULES, KernelArrays, Rates, Rules, kernel_ms
+from moga.devices.leastsquares import least_squares
 from moga.devices.spacekernels import block_kernels
 from moga.errors import UsageError
 from moga.network import OPERATIONS, Block
@@ -113,8 +114,6 @@ class _Roofline:
         cls, blocks: Sequence[Block], ms: NDArray[np.float64], rule: Rules, batch: int
     ) -> "_Roofline":
         """Fit to n blocks' times, (n,): least squares of their logarithms, and the priors."""
-        from scipy.optimize import least_squares
-
         kernels = _kernels(blocks, rule)
         median = np.log([median for median, _ in _PRIORS.values()])
         width = np.array([width for _, width in _PRIORS.values()])
@@ -127,7 +126,7 @@ class _Roofline:
         found = least_squares(
             lambda x: np.concatenate([residuals(x) / _ROOFLINE_NOISE, (x - start) / width]), start
         )
-        return cls._of(found.x, rule, batch)
+        return cls._of(found, rule, batch)
 
     @classmethod
     def _of(cls, x: NDArray[np.float64], rule: Rules, batch: int) -> "_Roofline":
