@@ -218,8 +218,8 @@ class BlockRoofline:
         known = {block: value.ms for block, value in values.items() if value.ms > 0}
         if len(known) < FEWEST:
             raise UsageError(
-                f"{len(known)} blocks are timed, too few to predict the others from; at least "
-                f"{FEWEST} are needed: give more seconds"
+                f"{len(known)} blocks took a time, too few to predict the others from; at least "
+                f"{FEWEST} are needed: time more of them (a device that measures: more seconds)"
             )
         listed = list(known)
         blocks = [listed[index] for index in _spread_out(len(known), _MOST)]
