@@ -247,6 +247,17 @@ class Block:
             return (side - self.kernel) // self.stride + 1
         return -(-side // self.stride)
 
+    @property
+    def digest(self) -> str:
+        """A short hash of the block, the same on every machine: 16 hex digits."""
+        return digest(self.to_dict())
+
+    def __str__(self) -> str:
+        """Return what messages call it: the name of its exported file, and its shape."""
+        widths = [self.in_channels, self.hidden_channels, self.out_channels]
+        shape = f"{self.kernel}x{self.kernel} {'->'.join(str(width) for width in widths if width)}"
+        return f"block-{self.digest} ({self.operation} {shape} at {self.height}x{self.width})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, for JSON."""
         fields = dataclasses.fields(self)
@@ -332,6 +343,11 @@ class Network:
     def digest(self) -> str:
         """A short hash of the blocks, the same on every machine."""
         return digest([block.to_dict() for block in self.blocks])
+
+    def __str__(self) -> str:
+        """Return what messages call it: the name of its exported file, and its size."""
+        _, height, width = self.input_shape
+        return f"network-{self.digest} ({len(self)} blocks, from {height}x{width})"
 
     def to_json(self) -> str:
         """Return the network as one line of JSON."""

@@ -496,11 +496,14 @@ def _check_names(goals: tuple[Objective, ...], limits: tuple[Objective, ...]) ->
             f"the weights {given} sum to {sum(weights):g} (an objective without one has 1); give "
             f"all of them, with the sum 1, or none, for equal ones. These would be {shares}"
         )
-    if twice := [limit.name for limit in limits if limit.name in names]:
-        raise InvalidObjective(
-            f"{twice[0]} is an objective and a constraint; write the limit into the objective: "
-            f"{twice[0]}<=..."
-        )
+    for limit in limits:
+        if limit.name in names:
+            goal = goals[names.index(limit.name)]
+            low, high = max(goal.lower, limit.lower), min(goal.upper, limit.upper)
+            raise InvalidObjective(
+                f"{limit.name} is an objective and a constraint; write the limit into the "
+                f"objective: {dataclasses.replace(goal, lower=low, upper=high)}"
+            )
 
 
 def _describe(objective: Objective) -> dict[str, Any]:

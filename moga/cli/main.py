@@ -254,7 +254,14 @@ def resume(
 def profile(  # noqa: PLR0917 - typer reads the options from the signature
     context: typer.Context,
     space: SpaceOption = "moga",
-    device: Annotated[str, typer.Option(help="The device to measure.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="The device to measure: cpu, cuda, onnxruntime, tensorrt, preset; with arguments "
+            'where you like, as in "cpu(workers=8)", which spreads the blocks over 8 workers of a '
+            "Ray cluster."
+        ),
+    ] = "cpu",
     data: DataOption = None,
     networks: Annotated[
         int,

@@ -15,11 +15,11 @@ from typing import Any, Final
 from moga.contracts import Progress, Silent
 from moga.devices.profile import anchor_networks, unique_blocks
 from moga.errors import FormatError, MogaError, UsageError
-from moga.files import atomic_write, canonical_json, digest
+from moga.files import atomic_write, canonical_json
 from moga.network import Block, Network
 from moga.spaces.base import Space
 
-__all__ = ["MANIFEST", "Manifest", "block_digest", "export_blocks"]
+__all__ = ["MANIFEST", "Manifest", "export_blocks"]
 
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = "moga-blocks"
@@ -30,11 +30,6 @@ _HOW: Final = (
     "named after it (NAME.json of trtexec --exportTimes or of ONNX Runtime's profiler, NAME.txt of "
     "TensorFlow Lite's benchmark_model). Then: moga profile --import FOLDER"
 )
-
-
-def block_digest(block: Block) -> str:
-    """Return the name of a block: 16 hex digits, the same on every machine."""
-    return digest(block.to_dict())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +56,7 @@ class Manifest:
     def subjects(self) -> Mapping[str, Block | Network]:
         """Name of a file without ``.onnx`` -> what is in it."""
         return {
-            **{f"block-{block_digest(block)}": block for block in self.blocks},
+            **{f"block-{block.digest}": block for block in self.blocks},
             **{f"network-{network.digest}": network for network in self.networks},
         }
 

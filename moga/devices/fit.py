@@ -25,7 +25,6 @@ which 90 % intervals would have covered 90 % of the networks held out (split-con
 Vovk, Gammerman and Shafer 2005). They are about a new timing, its noise included.
 """
 
-import csv
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 
 from moga.contracts import Genomes
 from moga.devices.base import check_batch, noise_grid
+from moga.devices.importers.tables import Row, read_table
 from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import convolutions, count_params
@@ -113,44 +113,27 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
         FormatError: no such file, another kind of file, missing columns, or a bad row: a time that
             is no number, nan, 0, negative or absurd, a genome or network of another space, a
             network that came before; another batch or unit, or two precisions or devices. The
-            message names the row; the first is 1.
+            message names the row as `importers.tables.read_table` does.
     """
     check_batch(batch)
-    rows = _rows(Path(path))
-    if not rows:
-        raise FormatError(f"{path} holds no times; expected a row a network")
-    _check_columns(path, rows[0])
-    _check_alike(path, rows, batch)
+    rows = read_table(Path(path))
+    places = [where for where, _ in rows]
+    _check_columns(path, rows[0][1])
+    _check_alike(rows, batch)
     genomes = np.empty((len(rows), len(space.genes)), dtype=np.int64)
     ms = np.empty(len(rows))
-    for number, row in enumerate(rows):
+    for number, (where, row) in enumerate(rows):
         try:
             ms[number] = _milliseconds(row["latency_ms"])
             genomes[number] = _genome(row, space, Path(path).parent)
         except (MogaError, OSError, ValueError) as error:
-            raise FormatError(f"{path}, row {number + 1}: {error}") from error
-    _check_absurd(path, ms)
-    _check_duplicates(path, space.canonical(genomes))
+            raise FormatError(f"{where}: {error}") from error
+    _check_absurd(places, ms)
+    _check_duplicates(places, space.canonical(genomes))
     return Times(genomes, ms, str(path))
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet
-
-            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-            return rows
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise FormatError(
-            f"cannot read {path}: {error}; expected a CSV or Parquet file with the columns "
-            "latency_ms, and genome or network"
-        ) from error
-
-
-def _check_columns(path: Path, row: Mapping[str, Any]) -> None:
+def _check_columns(path: Path, row: Row) -> None:
     names = [name for name in ("genome", "network") if name in row]
     if "latency_ms" not in row or len(names) != 1:
         raise FormatError(
@@ -159,25 +142,24 @@ def _check_columns(path: Path, row: Mapping[str, Any]) -> None:
         )
 
 
-def _check_alike(path: Path, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
+def _check_alike(rows: Sequence[tuple[str, Row]], batch: int) -> None:
     """Check that every row is of one batch, in ms a batch, of one precision and one device."""
     wanted: dict[str, tuple[str, ...]] = {"batch": (str(batch), ""), "unit": ("ms", "")}
     wanted["of"] = ("batch", "")
     for name in ("precision", "device"):
-        wanted[name] = (_said(rows[0], name),)
-    for number, row in enumerate(rows, start=1):
+        wanted[name] = (_said(rows[0][1], name),)
+    for where, row in rows:
         for name, allowed in wanted.items():
             if (said := _said(row, name)) not in allowed:
                 cure = "; say it with --batch" if name == "batch" else ""
                 raise FormatError(
-                    f"{path}, row {number}: {name} is {said!r}; expected {allowed[0]!r}, as for "
+                    f"{where}: {name} is {said!r}; expected {allowed[0]!r}, as for "
                     f"all times of a fit{cure}"
                 )
 
 
-def _said(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    return "" if value is None else str(value).strip()
+def _said(row: Row, name: str) -> str:
+    return str(row.get(name, "")).strip()
 
 
 def _milliseconds(value: Any) -> float:
@@ -190,7 +172,7 @@ def _milliseconds(value: Any) -> float:
     return number
 
 
-def _genome(row: Mapping[str, Any], space: Space, folder: Path) -> Sequence[int]:
+def _genome(row: Row, space: Space, folder: Path) -> Sequence[int]:
     if "network" in row:
         return space.encode(Network.load(folder / str(row["network"])))
     text = str(row["genome"])
@@ -203,24 +185,25 @@ def _genome(row: Mapping[str, Any], space: Space, folder: Path) -> Sequence[int]
     return genome
 
 
-def _check_absurd(path: Path, ms: Array) -> None:
+def _check_absurd(places: Sequence[str], ms: Array) -> None:
     median = float(np.median(ms))
-    for number, time in enumerate(ms):
+    for where, time in zip(places, ms, strict=True):
         if not median / _ABSURD <= time <= median * _ABSURD:
             raise FormatError(
-                f"{path}, row {number + 1}: {time:g} ms is absurd beside the median of "
+                f"{where}: {time:g} ms is absurd beside the median of "
                 f"{median:g} ms; are all times in milliseconds?"
             )
 
 
-def _check_duplicates(path: Path, genomes: Genomes) -> None:
+def _check_duplicates(places: Sequence[str], genomes: Genomes) -> None:
     first: dict[bytes, int] = {}
     for number, genome in enumerate(genomes):
         before = first.setdefault(genome.tobytes(), number)
         if before != number:
+            earlier = places[before].rpartition(", ")[2]
             raise FormatError(
-                f"{path}, row {number + 1} has the network of row {before + 1} again; give one "
-                "time a network, such as the median of several"
+                f"{places[number]}: the network of {earlier} again; give one time a network, such "
+                "as the median of several"
             )
 
 

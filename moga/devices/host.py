@@ -176,23 +176,26 @@ def _sampling(seconds: float, rounds: int) -> Sampling:
     return Sampling(rounds=rounds, seconds=seconds, most=max(400, rounds))
 
 
-def _spread(workers: int, gpus: float) -> Spread:
+def _spread(workers: int, cpus: int, gpus: int) -> Spread:
     """Return what carries blocks to so many Ray workers; 0: to none, but times them here."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise UsageError(f"workers is {workers!r}; give 0 for this process, or how many Ray actors")
-    return functools.partial(_by_ray, workers, gpus) if workers else here
+    by_ray = functools.partial(_by_ray, workers=workers, cpus=cpus, gpus=gpus)
+    return by_ray if workers else here
 
 
 def _by_ray(
-    workers: int,
-    gpus: float,
     work: ChunkTimer,
     chunks: Chunks,
     record: Callable[[int, Timed], None],
+    *,
+    workers: int,
+    cpus: int,
+    gpus: int,
 ) -> Iterator[Timed]:
     from moga.runtime.map import ray_map
 
-    return ray_map(work, chunks, record=record, workers=workers, gpus=gpus)
+    return ray_map(work, chunks, record=record, workers=workers, cpus=cpus, gpus=gpus)
 
 
 def _name(kind: str, given: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
@@ -234,7 +237,7 @@ def cpu(
         mode: eager or compile (`torch.compile`).
         precision: fp32, bf16 or fp16.
         channels_last: keep images with their channels last.
-        workers: Ray actors that time blocks, each with one CPU; 0: this process.
+        workers: Ray actors that time blocks, each with as many CPUs as `threads`; 0: this process.
 
     Raises:
         UsageError: an argument out of range.
@@ -247,7 +250,7 @@ def cpu(
         sampling=_sampling(seconds, rounds),
         refresh=refresh,
         missing=cast(Missing, missing),
-        spread=_spread(workers, 0),
+        spread=_spread(workers, threads, 0),
     )
 
 
@@ -290,7 +293,7 @@ def cuda(
         sampling=_sampling(seconds, rounds),
         refresh=refresh,
         missing=cast(Missing, missing),
-        spread=_spread(workers, 1),
+        spread=_spread(workers, 1, 1),
     )
 
 
@@ -304,6 +307,7 @@ def onnxruntime(
     rounds: int = 30,
     refresh: bool = False,
     missing: str = "measure",
+    workers: int = 0,
 ) -> HostDevice:
     """Return what ONNX Runtime runs networks on here.
 
@@ -318,11 +322,15 @@ def onnxruntime(
         rounds: rounds at the least.
         refresh: ignore cached values.
         missing: as of `cpu`.
+        workers: Ray actors that time blocks, each with as many CPUs as `threads`, and one GPU for
+            the providers of NVIDIA's; 0: this process.
 
     Raises:
         MissingExtra: ONNX or ONNX Runtime is not installed.
         UsageError: an argument out of range, a provider that this ONNX Runtime does not have.
     """
+    from moga.devices.engines.onnxruntime import on_nvidia
+
     given = {"provider": provider, "batch": batch, "threads": threads, "precision": precision}
     usual = {"provider": "cpu", "batch": 1, "threads": 1, "precision": "fp32"}
     return HostDevice(
@@ -331,6 +339,7 @@ def onnxruntime(
         sampling=_sampling(seconds, rounds),
         refresh=refresh,
         missing=cast(Missing, missing),
+        spread=_spread(workers, threads, int(on_nvidia(provider))),
     )
 
 
@@ -375,5 +384,5 @@ def tensorrt(
         sampling=_sampling(seconds, rounds),
         refresh=refresh,
         missing=cast(Missing, missing),
-        spread=_spread(workers, 1),
+        spread=_spread(workers, 1, 1),
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from moga import registry
 from moga.devices.base import Latency, check_batch, with_noise
-from moga.devices.blockfiles import MANIFEST, Manifest, block_digest
+from moga.devices.blockfiles import MANIFEST, Manifest
 from moga.devices.importers.base import PRECISIONS, Reading
 from moga.devices.importers.detect import read_timings
 from moga.devices.kernels import rules
@@ -145,7 +145,7 @@ def table_of(
     if missing not in MISSING:
         raise UsageError(f"missing is {missing!r}; give one of {', '.join(MISSING)}")
     check_batch(batch)
-    known = {block_digest(block): block for block in unique_blocks(space)}
+    known = {block.digest: block for block in unique_blocks(space)}
     named: dict[str, Block | Network] = {**known, **{one.digest: one for one in networks}}
     precision = _check_alike(readings, batch, precision)
     times = _resolve(readings, named, space, batch)
@@ -155,6 +155,11 @@ def table_of(
     lacking = [block for block in known.values() if block not in values]
     if lacking and missing == "refuse":
         raise FormatError(_lacking(lacking, len(known)))
+    if lacking and len(values) < FEWEST:
+        raise UsageError(
+            f"{len(values)} of the space's {len(known)} blocks have a time, too few to predict the "
+            f"others from; at least {FEWEST} are needed: time more of them"
+        )
     provenance: dict[str, Any] = {
         "method": "imported",
         "device": device or next((r.device for r in readings if r.device), "imported"),
@@ -185,7 +190,7 @@ def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
         expected = float(BlockRoofline.fit(others, _RULES)([block])[0])
         if not 1 / _ABSURD <= values[block].ms / expected <= _ABSURD:
             raise FormatError(
-                f"{times[block][1]}: {values[block].ms:g} ms for a block ({_text(block)}) that by "
+                f"{times[block][1]}: {values[block].ms:g} ms for {block}, which by "
                 f"all others should take about {expected:.2g} ms; is the unit right?"
             )
 
@@ -213,18 +218,13 @@ def _predict(
 
 
 def _lacking(missing: Sequence[Block], blocks: int) -> str:
-    shown = ", ".join(f"block-{block_digest(block)} ({_text(block)})" for block in missing[:_NAMED])
+    shown = ", ".join(map(str, missing[:_NAMED]))
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    enough = blocks - len(missing) >= FEWEST
+    cure = ', or have them predicted (--missing predict, in Python missing="predict")'
     return (
-        f"{len(missing)} of the space's {blocks} blocks have no time: {shown}{more}; time them, or "
-        "have them predicted (missing=predict)"
-    )
-
-
-def _text(block: Block) -> str:
-    width = f"{block.in_channels}->{block.out_channels}"
-    return (
-        f"{block.operation} {block.kernel}x{block.kernel} {width} at {block.height}x{block.width}"
+        f"{len(missing)} of the space's {blocks} blocks have no time: {shown}{more}; time them"
+        + (cure if enough else "")
     )
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from moga.devices.base import Latency
 from moga.devices.kernels import RULES, KernelArrays, Rates, Rules, kernel_ms
+from moga.devices.leastsquares import least_squares
 from moga.devices.spacekernels import block_kernels
 from moga.errors import UsageError
 from moga.network import OPERATIONS, Block
@@ -113,8 +114,6 @@ class _Roofline:
         cls, blocks: Sequence[Block], ms: NDArray[np.float64], rule: Rules, batch: int
     ) -> "_Roofline":
         """Fit to n blocks' times, (n,): least squares of their logarithms, and the priors."""
-        from scipy.optimize import least_squares
-
         kernels = _kernels(blocks, rule)
         median = np.log([median for median, _ in _PRIORS.values()])
         width = np.array([width for _, width in _PRIORS.values()])
@@ -127,7 +126,7 @@ class _Roofline:
         found = least_squares(
             lambda x: np.concatenate([residuals(x) / _ROOFLINE_NOISE, (x - start) / width]), start
         )
-        return cls._of(found.x, rule, batch)
+        return cls._of(found, rule, batch)
 
     @classmethod
     def _of(cls, x: NDArray[np.float64], rule: Rules, batch: int) -> "_Roofline":
@@ -236,8 +235,8 @@ class BlockRoofline:
         known = {block: value.ms for block, value in values.items() if value.ms > 0}
         if len(known) < FEWEST:
             raise UsageError(
-                f"{len(known)} blocks are timed, too few to predict the others from; at least "
-                f"{FEWEST} are needed: give more seconds"
+                f"{len(known)} blocks took a time, too few to predict the others from; at least "
+                f"{FEWEST} are needed: time more of them (a device that measures: more seconds)"
             )
         listed = list(known)
         blocks = [listed[index] for index in _spread_out(len(known), _MOST)]

@@ -467,7 +467,7 @@ def _time_rest(
         if lacking:
             raise UsageError(
                 f"{len(lacking)} of the {len(uses)} blocks of {job.space.spec} have no time on "
-                f"this device, the first is {lacking[0].to_dict()}; have them timed "
+                f"this device, the first is {lacking[0]}; have them timed "
                 "(missing=measure) or predicted (missing=predict)"
             )
         return {}, None, 0.0

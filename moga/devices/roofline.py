@@ -47,6 +47,7 @@ from moga.devices.kernels import (
     kernel_ms,
     rules,
 )
+from moga.devices.leastsquares import least_squares
 from moga.devices.spacekernels import SpaceKernels, space_kernels
 from moga.errors import UnknownName, UsageError
 from moga.network import Network
@@ -589,8 +590,6 @@ class RooflineDevice:
         Raises:
             UsageError: no timings, or as `calibrate`.
         """
-        from scipy.optimize import least_squares
-
         _check(timings)
         work = _work_of(timings, self.engine.rules)
         priors = self.engine.priors
@@ -611,7 +610,7 @@ class RooflineDevice:
             return np.concatenate([np.log(predicted / ms) / noise, (x - start) / width])
 
         found = least_squares(residuals, start)
-        return dict(zip(priors, np.exp(found.x).tolist(), strict=True))
+        return dict(zip(priors, np.exp(found).tolist(), strict=True))
 
     def _check_absurd(self, timings: Sequence[Timing], work: _Work) -> None:
         for index, expected in enumerate(self._predict(work, self.engine.medians)):

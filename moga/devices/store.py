@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 
 from moga.devices.base import Latency
 from moga.errors import FormatError
-from moga.files import canonical_json, digest, sync_dir
+from moga.files import canonical_json, sync_dir
 from moga.network import Block, Network
 
 __all__ = ["ValueStore"]
@@ -22,7 +22,7 @@ _VERSION: Final = 2
 
 def _key(subject: Block | Network) -> str:
     if isinstance(subject, Block):
-        return f"block-{digest(subject.to_dict())}"
+        return f"block-{subject.digest}"
     return f"network-{subject.digest}"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from moga import registry
 from moga.contracts import Progress
 from moga.devices.base import Latency, Provenance
-from moga.errors import NotInSpace, UsageError
+from moga.errors import FormatError, NotInSpace, UsageError
 from moga.network import Network
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
@@ -130,7 +130,13 @@ def from_file(path: str = "", name: str = "") -> TableDevice:
     if not path:
         raise UsageError("the device 'table' needs a file, as in table(path=latency-moga-cpu.npz)")
     file = Path(path).expanduser()
-    header = CostTable.read_header(file)
+    try:
+        header = CostTable.read_header(file)
+    except FormatError as error:
+        raise FormatError(
+            f"{error}; moga profile writes such files, of times measured elsewhere by --import or "
+            "--fit"
+        ) from error
     if (header.get("metric"), header.get("unit")) != ("latency", "ms"):
         raise UsageError(
             f"{file} is a table of {header.get('metric')} in {header.get('unit') or 'no unit'}; "

@@ -62,6 +62,9 @@ class _Worker:
     def __init__(self, work: Callable[[Any], Any]) -> None:
         self._work = work
 
+    def ready(self) -> None:
+        """Return once the actor has its place in the cluster and its work."""
+
     def do(self, item: Any) -> Any:
         """Return the result, or an error that moga raises on purpose."""
         try:
@@ -84,7 +87,8 @@ def ray_map(
     """Apply `work` to each item by Ray actors; each keeps its copy of `work` and what that holds.
 
     Ray is started (`runtime.ray.start_ray`) where this process has none, and is then left running.
-    An item whose actor died is done again by a new one.
+    An item whose actor died is done again by a new one. Actors that find no room wait for it, and
+    the others do their share.
 
     Args:
         work: item -> result; it must be possible to send it.
@@ -98,30 +102,37 @@ def ray_map(
 
     Raises:
         UsageError: no room for a worker in the cluster.
-        MeasurementFailed: an item killed its actor too often.
+        MeasurementFailed: an item killed its actor too often, or actors died before they had one.
         MogaError: what `work` raised on purpose.
     """
     start_ray()
-    count = workers or _room(cpus, gpus)
-    crew = _Crew(work, count, {"num_cpus": cpus, "num_gpus": gpus}, retries)
+    room = _room({"CPU": cpus, "GPU": gpus})
+    crew = _Crew(work, workers or room, {"num_cpus": cpus, "num_gpus": gpus}, retries)
     try:
         yield from crew.run(iter(enumerate(items)), record, done or {})
     finally:
         crew.close()
 
 
-def _room(cpus: float, gpus: float) -> int:
+def _room(needed: Mapping[str, float]) -> int:
+    """Return how many workers fit, each on one node as it must."""
     import ray
 
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    name, needed = ("GPU", gpus) if gpus else ("CPU", cpus)
-    count = int(there.get(name, 0) / needed)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    needed = {name: count for name, count in needed.items() if count}
+    count = sum(min(int(node.get(name, 0) / one) for name, one in needed.items()) for node in nodes)
     if count < 1:
+        there = sorted({_amounts({name: node.get(name, 0) for name in needed}) for node in nodes})
         raise UsageError(
-            f"the Ray cluster has {there.get(name, 0):g} {name}s, and one worker needs {needed:g}; "
-            "connect to another cluster (RAY_ADDRESS), or measure without workers"
+            f"no node of the Ray cluster has the {_amounts(needed)} that one worker needs (there: "
+            f"{'; '.join(there)}); connect to another cluster (RAY_ADDRESS), or measure without "
+            "workers"
         )
     return count
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return " and ".join(f"{count:g} {name}" for name, count in resources.items())
 
 
 class _Crew:
@@ -133,15 +144,21 @@ class _Crew:
         import ray
 
         self._work, self._resources, self._retries = ray.put(work), resources, retries
-        self._actors = [self._hire() for _ in range(count)]
-        self._doing: dict[Any, tuple[int, int, Any]] = {}
-        self._deaths: dict[int, int] = {}
+        self._actors: dict[int, Any] = {}
+        self._free: list[int] = []
+        self._doing: dict[Any, tuple[int, int | None, Any]] = {}
+        self._again: list[tuple[int, Any]] = []
+        self._deaths: dict[int | None, int] = {}
+        for worker in range(count):
+            self._hire(worker)
 
-    def _hire(self) -> Any:
+    def _hire(self, worker: int) -> None:
+        """Ask for an actor; it gets an item when it has its place, which may never be."""
         import ray
 
         actor = ray.remote(_Worker).options(**self._resources, max_restarts=0)
-        return actor.remote(self._work)
+        self._actors[worker] = actor.remote(self._work)
+        self._doing[self._actors[worker].ready.remote()] = (worker, None, None)
 
     def run(
         self,
@@ -151,30 +168,28 @@ class _Crew:
     ) -> Iterator[Any]:
         """Yield results in order; keep every actor busy meanwhile."""
         results: dict[int, Any] = dict(done)
-        free = list(range(len(self._actors)))
         turn, read, ended = 0, 0, False
         while not ended or turn < read:
-            while free and not ended:
-                if (following := next(items, None)) is None:
-                    ended = True
-                    break
+            while self._free and (following := self._next(items)) is not None:
                 number, item = following
-                read = number + 1
+                read = max(read, number + 1)
                 if number not in results:
-                    self._send(free.pop(), number, item)
+                    self._send(self._free.pop(), number, item)
+            ended = bool(self._free)
             while turn in results and turn < read:
                 yield results.pop(turn)
                 turn += 1
-            if self._doing and turn < read:
-                self._collect(results, free, record)
+            if turn < read or not ended:
+                self._collect(results, record)
+
+    def _next(self, items: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
+        return self._again.pop() if self._again else next(items, None)
 
     def _send(self, worker: int, number: int, item: Any) -> None:
         self._doing[self._actors[worker].do.remote(item)] = (worker, number, item)
 
-    def _collect(
-        self, results: dict[int, Any], free: list[int], record: Callable[[int, Any], None]
-    ) -> None:
-        """Wait for the next result; an actor that died is replaced, and its item sent again."""
+    def _collect(self, results: dict[int, Any], record: Callable[[int, Any], None]) -> None:
+        """Wait for the next result or actor; one that died is replaced, its item done again."""
         import ray
         from ray.exceptions import RayError
 
@@ -185,24 +200,30 @@ class _Crew:
         except RayError as error:
             self._died(worker, number, item, error)
             return
+        self._free.append(worker)
+        if number is None:
+            return
         if isinstance(result, MogaError):
             raise result
         record(number, result)
         results[number] = result
-        free.append(worker)
 
-    def _died(self, worker: int, number: int, item: Any, error: Exception) -> None:
+    def _died(self, worker: int, number: int | None, item: Any, error: Exception) -> None:
         self._deaths[number] = self._deaths.get(number, 0) + 1
         if self._deaths[number] > self._retries:
+            times = f"{self._deaths[number]} times, at last: {error}"
             raise MeasurementFailed(
-                f"item {number} ended its worker {self._deaths[number]} times, at last: {error}"
+                f"workers ended before they had begun, {times}"
+                if number is None
+                else f"item {number} ended its worker {times}"
             ) from error
-        self._actors[worker] = self._hire()
-        self._send(worker, number, item)
+        self._hire(worker)
+        if number is not None:
+            self._again.append((number, item))
 
     def close(self) -> None:
         """Kill the actors."""
         import ray
 
-        for actor in self._actors:
+        for actor in self._actors.values():
             ray.kill(actor)

@@ -35,6 +35,8 @@ _GROUP: Final = 1 << 11
 """Entries of slots that are added up beforehand: few enough for the processor's first cache."""
 _CACHED_FROM: Final = 10_000
 _CHECKED: Final = 20
+_ARCHIVE: Final = b"PK\x03\x04"
+"""How a zip file begins, as every .npz is one."""
 _UNREADABLE: Final = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
     *(zipfile.BadZipFile, zlib.error),
@@ -234,9 +236,13 @@ class CostTable:
         """Read what a stored table says of itself: metric, unit, space (its text), provenance...
 
         Raises:
-            FormatError: a damaged file, or another version.
+            FormatError: none or a damaged file, one of another kind, or another version.
         """
         try:
+            with Path(path).open("rb") as opened:
+                archive = opened.read(len(_ARCHIVE)) == _ARCHIVE
+            if not archive:  # of which numpy would only say that it holds no pickles
+                raise ValueError("expected .npz, as CostTable.save writes")
             with np.load(path, allow_pickle=False) as file:
                 header = dict(json.loads(str(file["header"])))
         except _UNREADABLE as error:

@@ -103,9 +103,24 @@ def test_what_does_not_fit(arguments: tuple, error: type[Exception], message: st
         Plan.make(*arguments)
 
 
-def test_limit_of_an_objective_as_constraint() -> None:
-    with pytest.raises(InvalidObjective, match=re.escape("latency<=...")):
-        Plan.make("nasbench201", "pixel3", None, constraints=["latency<=3"])
+@pytest.mark.parametrize(
+    ("objectives", "limit", "cure"),
+    [
+        (["accuracy", "latency"], "latency<=3", "latency<=3.0"),
+        (["accuracy", "latency"], "accuracy>=60", "accuracy>=60.0"),
+        (["accuracy*.4<=90", "latency*.6"], "2<=accuracy", "accuracy*0.4<=90.0>=2.0"),
+        (["params:max", "latency"], "params<=3e6", "params:max<=3000000.0"),
+    ],
+)
+def test_limit_of_an_objective_as_constraint(objectives: list[str], limit: str, cure: str) -> None:
+    message = f"is an objective and a constraint; write the limit into the objective: {cure}"
+    with pytest.raises(InvalidObjective, match=re.escape(message) + "$"):
+        Plan.make("nasbench201", "pixel3", objectives, constraints=[limit])
+    goals = [cure if cure.startswith(text.partition("*")[0]) else text for text in objectives]
+    assert Plan.make("nasbench201", "pixel3", goals).objectives
+
+
+def test_a_limit_alone_is_no_list_of_limits() -> None:
     with pytest.raises(InvalidObjective, match=re.escape('give constraints=["macs<=3e8"]')):
         Plan.make("nasbench201", "pixel3", None, constraints="macs<=3e8")
 

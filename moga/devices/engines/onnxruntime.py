@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from moga.devices.engines.base import Clock, Run, timed
+from moga.devices.engines.nvidia import gpu_and_driver
 from moga.devices.engines.onnx import INPUT, PRECISIONS, images_of, require, write_onnx
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 
-__all__ = ["OnnxRuntimeEngine"]
+__all__ = ["OnnxRuntimeEngine", "on_nvidia"]
 
 _PROVIDERS: Final[Mapping[str, str]] = {
     "cpu": "CPUExecutionProvider",
@@ -26,6 +27,13 @@ _PROVIDERS: Final[Mapping[str, str]] = {
     "qnn": "QNNExecutionProvider",
 }
 _CPU: Final = "CPUExecutionProvider"
+
+
+def on_nvidia(provider: str) -> bool:
+    """Return whether a provider, by its short or full name, runs on an NVIDIA GPU."""
+    return provider in {
+        name for short in ("cuda", "tensorrt") for name in (short, _PROVIDERS[short])
+    }
 
 
 class OnnxRuntimeEngine:
@@ -71,7 +79,7 @@ class OnnxRuntimeEngine:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Provider, hardware, version, threads, precision, batch and clock."""
+        """Provider, hardware (NVIDIA's GPU too), version, threads, precision, batch and clock."""
         import onnxruntime
 
         from moga.devices.engines.torch import TorchEngine
@@ -82,6 +90,7 @@ class OnnxRuntimeEngine:
             "provider": self.provider,
             "onnxruntime": onnxruntime.__version__,
             **{key: host[key] for key in ("cpu", "cores", "instructions", "libc", "allocator")},
+            **(gpu_and_driver() if on_nvidia(self.provider) else {}),
             "threads": self.threads,
             "precision": self.precision,
             "batch": self.batch,

@@ -25,6 +25,7 @@ import numpy as np
 from moga.contracts import Progress
 from moga.devices.base import check_batch
 from moga.devices.engines.base import Run
+from moga.devices.engines.nvidia import gpu_and_driver
 from moga.devices.engines.onnx import INPUT, PRECISIONS, images_of, require, write_onnx
 from moga.devices.importers.base import load_json, milliseconds, records
 from moga.devices.timing import Rounds, Sampling, Subject
@@ -226,17 +227,10 @@ class TrtexecEngine:
     @cached_property
     def settings(self) -> Mapping[str, Any]:
         """GPU and driver as nvidia-smi gives them, precision, batch and workspace."""
-        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-        try:
-            done = subprocess.run(query, capture_output=True, text=True, check=True)  # noqa: S603
-            gpu, driver = done.stdout.splitlines()[0].split(", ")
-        except (OSError, subprocess.CalledProcessError, ValueError, IndexError):
-            gpu, driver = "unknown", "unknown"
         return {
             "engine": "trtexec",
             "program": self.program,
-            "gpu": gpu,
-            "driver": driver,
+            **gpu_and_driver(),
             "precision": self.precision,
             "batch": self.batch,
             "workspace": f"{self.workspace_gb:g} GiB",

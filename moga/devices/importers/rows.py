@@ -14,15 +14,15 @@ The schema, one row a time:
 with "note" are not read; every other column is refused, so that no misspelt one is lost.
 """
 
-import csv
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from moga.devices.importers.base import PRECISIONS, Reading, milliseconds, number
+from moga.devices.importers.tables import Row, read_table
 from moga.errors import FormatError
 
 __all__ = ["COLUMNS", "read_rows"]
@@ -59,8 +59,6 @@ standard deviations."""
 
 _PRECISION_NAMES: Final = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "half": "fp16"}
 
-Row = Mapping[str, Any]
-
 
 def read_rows(path: str | Path) -> list[Reading]:
     """Read a table of times: moga's schema, timm's ``benchmark.py``, or torch's `Measurement`s.
@@ -75,39 +73,9 @@ def read_rows(path: str | Path) -> list[Reading]:
             returned of a table with a single wrong row.
     """
     path = Path(path)
-    listed = list(_parquet(path) if path.suffix == ".parquet" else _csv(path))
-    if not listed:
-        raise FormatError(f"{path} has no rows; expected a header and one time a row")
+    listed = read_table(path)
     read = _reader(tuple(listed[0][1]), path)
     return [read(row, where) for where, row in listed]
-
-
-def _csv(path: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                if None in row or None in row.values():
-                    raise FormatError(
-                        f"{where}: expected {len(reader.fieldnames or ())} values, as in the header"
-                    )
-                yield where, {key.strip(): value.strip() for key, value in row.items()}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path} is no CSV file: {error}") from error
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise FormatError(f"{path} is no Parquet file: {error}") from error
-    for index, row in enumerate(rows, start=1):
-        filled = {key: "" if value is None else value for key, value in row.items()}
-        yield f"{path}, row {index}", filled
 
 
 def _reader(columns: tuple[str, ...], path: Path) -> Callable[[Row, str], Reading]:
@@ -136,7 +104,10 @@ def _check_columns(columns: tuple[str, ...], path: Path) -> None:
     if sum(name in columns for name in ("latency", *_MS)) != 1:
         raise FormatError(f"{path}: give the column latency_ms, or latency with unit and of")
     if missing := [name for name in ("unit", "of") if "latency" in columns and name not in columns]:
-        raise FormatError(f"{path}: beside latency, the columns {', '.join(missing)} are needed")
+        raise FormatError(
+            f"{path} has a column latency, but none called {' or '.join(map(repr, missing))}, to "
+            "say its unit and what it is of; add it, or give latency_ms"
+        )
 
 
 def _own(folder: Path, row: Row, where: str) -> Reading:

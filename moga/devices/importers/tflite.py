@@ -35,7 +35,7 @@ def read_benchmark_model(path: str | Path) -> Reading:
     sum over its operators. These stand in `Reading.parts`, where the file has them.
 
     Raises:
-        FormatError: not such a file, or an impossible time.
+        FormatError: not such a file, the output of several runs, or an impossible time.
     """
     path = Path(path)
     try:
@@ -43,8 +43,8 @@ def read_benchmark_model(path: str | Path) -> Reading:
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} cannot be read: {error}") from error
     parts = _operators(text, path)
-    summary = _SUMMARY.search(text)
-    if summary is None:
+    summaries = list(_SUMMARY.finditer(text))
+    if not summaries:
         if not parts:
             raise FormatError(
                 f"{path}: expected the output of benchmark_model, with a line 'Inference timings "
@@ -52,6 +52,13 @@ def read_benchmark_model(path: str | Path) -> Reading:
             )
         total = milliseconds(sum(ms for _, ms in parts), "ms", str(path), "the operators' sum")
         return Reading(path.name, "", total, False, str(path), parts=parts)
+    if len(summaries) > 1:
+        lines = [str(text.count("\n", 0, one.start()) + 1) for one in summaries]
+        raise FormatError(
+            f"{path} holds {len(summaries)} summaries 'Inference timings in us', in the lines "
+            f"{', '.join(lines)}; keep the output of one run"
+        )
+    (summary,) = summaries
     mean = milliseconds(summary[1], "us", str(path), "Inference (avg)")
     runs = list(_RUNS.finditer(text, 0, summary.start()))
     count = int(runs[-1][1]) if runs else 0

@@ -50,7 +50,7 @@ def test_a_bad_row_leaves_nothing_behind(times, tmp_path):
     times.write_text(times.read_text() + f"{' '.join(['0'] * 22)},-3\n")
     result = invoke("--fit", times, "--output", tmp_path / "t.npz")
     assert result.exit_code == 2
-    assert "row 31: latency_ms is -3" in " ".join(result.stderr.split())
+    assert "line 32: latency_ms is -3" in " ".join(result.stderr.split())
     assert not (tmp_path / "t.npz").exists()
 
 

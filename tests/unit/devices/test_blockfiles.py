@@ -4,7 +4,7 @@ import pytest
 
 from moga.contracts import Silent
 from moga.devices import blockfiles
-from moga.devices.blockfiles import MANIFEST, Manifest, block_digest, export_blocks
+from moga.devices.blockfiles import MANIFEST, Manifest, export_blocks
 from moga.devices.profile import unique_blocks
 from moga.errors import FormatError, UsageError
 from moga.network import Block
@@ -43,7 +43,7 @@ def test_every_block_and_some_networks_are_written_once(exported, tmp_path):
     assert len(manifest.networks) == 4
     assert len(exported) == len(blocks) + 4
     assert progress.done == list(range(1, len(exported) + 1))
-    assert exported[0] == f"block-{block_digest(blocks[0])}"
+    assert exported[0] == f"block-{blocks[0].digest}"
     assert exported[-1] == f"network-{manifest.networks[-1].digest}"
     assert Manifest.load(tmp_path / "phone") == manifest
 

@@ -194,11 +194,11 @@ def test_times_are_read_from_csv_and_parquet(tmp_path):
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("batch", ("1", "8", "1"), "row 2: batch is '8'; expected '1'.*say it with --batch"),
-        ("unit", ("ms", "us", "ms"), "row 2: unit is 'us'; expected 'ms'"),
-        ("of", ("image", "batch", ""), "row 1: of is 'image'; expected 'batch'"),
-        ("precision", ("fp16", "fp16", "fp32"), "row 3: precision is 'fp32'; expected 'fp16'"),
-        ("device", ("a", "", "a"), "row 2: device is ''; expected 'a'"),
+        ("batch", ("1", "8", "1"), "line 3: batch is '8'; expected '1'.*say it with --batch"),
+        ("unit", ("ms", "us", "ms"), "line 3: unit is 'us'; expected 'ms'"),
+        ("of", ("image", "batch", ""), "line 2: of is 'image'; expected 'batch'"),
+        ("precision", ("fp16", "fp16", "fp32"), "line 4: precision is 'fp32'; expected 'fp16'"),
+        ("device", ("a", "", "a"), "line 3: device is ''; expected 'a'"),
     ],
 )
 def test_times_of_another_kind_are_refused(tmp_path, column, values, message):
@@ -228,14 +228,14 @@ def test_networks_are_read_from_their_json(tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("-1", "row 2: latency_ms is -1; a time is finite and above 0"),
-        ("0", "row 2: latency_ms is 0; a time"),
-        ("nan", "row 2: latency_ms is nan; a time"),
-        ("inf", "row 2: latency_ms is inf; a time"),
-        ("fast", "row 2: latency_ms is 'fast'; expected milliseconds"),
-        ("", "row 2: latency_ms is ''; expected milliseconds"),
-        ("7000", "row 2: 7000 ms is absurd beside the median of 7 ms"),
-        ("0.001", "row 2: 0.001 ms is absurd beside"),
+        ("-1", "line 3: latency_ms is -1; a time is finite and above 0"),
+        ("0", "line 3: latency_ms is 0; a time"),
+        ("nan", "line 3: latency_ms is nan; a time"),
+        ("inf", "line 3: latency_ms is inf; a time"),
+        ("fast", "line 3: latency_ms is 'fast'; expected milliseconds"),
+        ("", "line 3: latency_ms is ''; expected milliseconds"),
+        ("7000", "line 3: 7000 ms is absurd beside the median of 7 ms"),
+        ("0.001", "line 3: 0.001 ms is absurd beside"),
     ],
 )
 def test_a_bad_time_is_named(tmp_path, value, message):
@@ -248,10 +248,10 @@ def test_a_bad_time_is_named(tmp_path, value, message):
 @pytest.mark.parametrize(
     ("genome", "message"),
     [
-        ("1 2 3", "row 2: a genome of fbnet has 22 genes"),
-        (genome_text([9] * 22), "row 2: gene 'layer_0' .* is 9"),
-        ("a b", "row 2: genome is 'a b'; expected integers separated by spaces"),
-        (genome_text(GENOMES[0]), "row 2 has the network of row 1 again"),
+        ("1 2 3", "line 3: a genome of fbnet has 22 genes"),
+        (genome_text([9] * 22), "line 3: gene 'layer_0' .* is 9"),
+        ("a b", "line 3: genome is 'a b'; expected integers separated by spaces"),
+        (genome_text(GENOMES[0]), "line 3: the network of line 2 again"),
     ],
 )
 def test_a_bad_genome_is_named(tmp_path, genome, message):
@@ -264,17 +264,17 @@ def test_the_same_network_by_another_genome_is_a_duplicate(tmp_path):
     first, second = [0] * 22, [0] * 22
     first[2], second[3] = 8, 8
     path = write(tmp_path / "t.csv", [f"{genome_text(first)},6", f"{genome_text(second)},7"])
-    with pytest.raises(FormatError, match="row 2 has the network of row 1 again"):
+    with pytest.raises(FormatError, match="line 3: the network of line 2 again"):
         read_times(path, SPACE)
 
 
 def test_a_network_of_another_space_is_named(tmp_path):
     MoGASpace().decode([0] * 14).save(tmp_path / "other.json")
     path = write(tmp_path / "t.csv", ["other.json,5"], "network,latency_ms")
-    with pytest.raises(FormatError, match="row 1: block 0 of the network does not fit"):
+    with pytest.raises(FormatError, match="line 2: block 0 of the network does not fit"):
         read_times(path, SPACE)
     path = write(tmp_path / "t.csv", ["none.json,5"], "network,latency_ms")
-    with pytest.raises(FormatError, match=r"row 1: .*No such file"):
+    with pytest.raises(FormatError, match=r"line 2: .*No such file"):
         read_times(path, SPACE)
 
 
@@ -286,10 +286,14 @@ def test_missing_columns_are_named(tmp_path, header):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(FormatError, match="cannot read"):
+    with pytest.raises(FormatError, match=r"none\.csv is no CSV file"):
         read_times(tmp_path / "none.csv", SPACE)
     (tmp_path / "bad.parquet").write_text("no parquet")
-    with pytest.raises(FormatError, match=r"cannot read .*bad\.parquet"):
+    with pytest.raises(FormatError, match=r"bad\.parquet is no Parquet file"):
         read_times(tmp_path / "bad.parquet", SPACE)
-    with pytest.raises(FormatError, match="holds no times"):
+    with pytest.raises(FormatError, match="has no rows; expected a header"):
         read_times(write(tmp_path / "empty.csv", []), SPACE)
+    text = genome_text(GENOMES[0])
+    pq.write_table(pa.table({"genome": [text], "latency_ms": [-1.0]}), tmp_path / "t.parquet")
+    with pytest.raises(FormatError, match=r"t\.parquet, row 1: latency_ms is -1"):
+        read_times(tmp_path / "t.parquet", SPACE)

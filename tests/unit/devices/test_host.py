@@ -4,7 +4,7 @@ import pytest
 from moga.contracts import Silent
 from moga.devices.base import Device, Measures
 from moga.devices.host import HostDevice, cpu
-from moga.devices.profile import unique_blocks
+from moga.devices.profile import here, unique_blocks
 from moga.devices.timing import Sampling
 from moga.errors import UsageError
 from moga.registry import create
@@ -105,9 +105,57 @@ def test_what_is_not_here_says_what_to_do(monkeypatch):
         ("tensorrt(trtexec=True)", "trtexec is not on the PATH"),
         ("tensorrt", r"tensorrt is not installed. Install it with: pip install 'moga\[tensorrt\]'"),
         ("cpu(workers=-1)", "workers is -1; give 0 for this process"),
+        ("onnxruntime(workers=True)", "workers is True; give 0 for this process"),
     ):
         with pytest.raises(UsageError, match=message):
             create("device", text)
+
+
+MEASURING = {
+    "cpu(workers=2, threads=3)": (3, 0),
+    "onnxruntime(workers=2, threads=3)": (3, 0),
+    "onnxruntime(workers=2, provider=cuda)": (1, 1),
+    "onnxruntime(workers=2, provider=TensorrtExecutionProvider)": (1, 1),
+    "cuda(workers=2)": (1, 1),
+    "tensorrt(workers=2)": (1, 1),
+    "tensorrt(workers=2, trtexec=True)": (1, 1),
+    "preset(name=genet, workers=2)": (1, 1),
+}
+
+
+@pytest.mark.parametrize("text", MEASURING)
+def test_every_measuring_device_spreads_over_workers(text, monkeypatch):
+    """Each by the same path; what differs is what a worker reserves."""
+
+    class Engine(FakeEngine):
+        def __init__(self, reference, arguments):
+            super().__init__()
+
+        def __reduce__(self):
+            return Engine, ("", {})
+
+    asked = []
+
+    def ray_map(work, chunks, *, record, workers, cpus, gpus):
+        asked.append((workers, cpus, gpus))
+        return here(work, chunks, record)
+
+    monkeypatch.setattr("moga.devices.host.Isolated", Engine)
+    monkeypatch.setattr("moga.runtime.map.ray_map", ray_map)
+    table = create("device", text).table(MoGASpace(16, 0.1, 10))
+    assert np.isfinite(table(np.array([[0] * 14]))).all()
+    assert asked == [(2, *MEASURING[text])]
+
+
+@pytest.mark.ray
+def test_workers_of_onnx_runtime_time_the_blocks(ray_cluster):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    space = MoGASpace(16, 0.1, 10)
+    few = "onnxruntime(seconds=1, rounds=2, missing=predict, workers=2)"
+    table = create("device", few).table(space)
+    assert table.provenance["settings"]["engine"] == "onnxruntime"
+    assert 0 < table.provenance["blocks_predicted"] < table.provenance["blocks"]
+    assert np.isfinite(table(np.array([[0] * 14, [11] * 14]))).all()
 
 
 @pytest.mark.ray

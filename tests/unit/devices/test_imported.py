@@ -6,7 +6,7 @@ import pytest
 
 from moga.devices import blockfiles
 from moga.devices.base import Latency
-from moga.devices.blockfiles import block_digest, export_blocks
+from moga.devices.blockfiles import export_blocks
 from moga.devices.imported import import_table, network_times, table_of
 from moga.devices.importers.base import Reading
 from moga.devices.importers.rows import read_rows
@@ -29,7 +29,7 @@ def block_ms(block):
 
 def readings(**more):
     return [
-        Reading(f"block-{block_digest(block)}.onnx", "", block_ms(block), False, f"row {n}", **more)
+        Reading(f"block-{block.digest}.onnx", "", block_ms(block), False, f"row {n}", **more)
         for n, block in enumerate(BLOCKS, start=1)
     ]
 
@@ -130,7 +130,7 @@ def test_times_of_files_of_other_programs_find_their_blocks(phone):
 
 
 def test_a_file_of_times_needs_a_space(tmp_path):
-    rows = [f"'{block_digest(block)}',{block_ms(block)},us" for block in BLOCKS]
+    rows = [f"'{block.digest}',{block_ms(block)},us" for block in BLOCKS]
     path = tmp_path / "times.csv"
     path.write_text("\n".join(["digest,latency,unit,of", *(f"{row},image" for row in rows)]))
     table = import_table(path, SPACE, batch=8)
@@ -156,8 +156,8 @@ def test_missing_blocks_are_refused_with_names_or_predicted_and_marked():
     ) as e:
         table_of(SPACE, known[:5] + known[7:])
     for block in BLOCKS[5:7]:
-        assert f"block-{block_digest(block)} (mbconv" in str(e.value)
-    assert "missing=predict" in str(e.value)
+        assert f"block-{block.digest} (mbconv" in str(e.value)
+    assert str(e.value).endswith('(--missing predict, in Python missing="predict")')
     with pytest.raises(FormatError, match="and 5 more"):
         table_of(SPACE, known[:-10])
     table = table_of(SPACE, known[:5] + known[7:], missing="predict")
@@ -180,8 +180,12 @@ def test_missing_blocks_are_refused_with_names_or_predicted_and_marked():
 
 
 def test_too_few_blocks_predict_nothing():
-    with pytest.raises(UsageError, match="too few to predict the others from"):
+    blocks = len(BLOCKS)
+    message = f"3 of the space's {blocks} blocks have a time, too few .*: time more of them$"
+    with pytest.raises(UsageError, match=message):
         table_of(SPACE, readings()[:3], missing="predict")
+    with pytest.raises(FormatError, match=f"{blocks - 3} of the .* more; time them$"):
+        table_of(SPACE, readings()[:3])
 
 
 def with_row(**changes):
@@ -217,7 +221,7 @@ IMPOSSIBLE = json.dumps({**BLOCKS[0].to_dict(), "kernel": 0})
         ({"batch": 64}, "row 4: a time at batch 64; expected batch 1"),
         (
             {"value": 1000 * block_ms(BLOCKS[3])},
-            r"row 4: .* ms for a block \(mbconv .*\) that by all others should take about 0",
+            r"row 4: .* ms for block-\w{16} \(mbconv .*\), which by all others should take about 0",
         ),
     ],
 )

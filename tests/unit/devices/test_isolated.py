@@ -92,7 +92,7 @@ def test_a_child_that_dies_is_named_and_replaced():
 def test_what_the_engine_cannot_run_is_named():
     huge = MoGASpace(32, 0.35, 10).decode([0] * 14).blocks[-1]
     engine = Isolated("moga.testing.devices:FakeEngine", {"broken_operation": "linear"})
-    with pytest.raises(MeasurementFailed, match="the fake engine cannot run Block"):
+    with pytest.raises(MeasurementFailed, match="the fake engine cannot run block-"):
         rounds(engine, [huge])
     assert rounds(engine, [NETWORK]).ms.shape == (3, 1)
     engine.close()

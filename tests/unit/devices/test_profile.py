@@ -389,7 +389,11 @@ def test_a_chunk_s_speed_is_that_of_its_time_and_not_of_its_smallest_blocks(spac
 
 
 def test_blocks_without_a_time_are_refused_on_demand(space, store, rng):
-    with pytest.raises(UsageError, match=r"126 of the 126 blocks of moga.* have no time on this"):
+    message = (
+        r"126 of the 126 blocks of moga.* have no time on this device, the first is "
+        r"block-\w+ \(.*\); have them timed"
+    )
+    with pytest.raises(UsageError, match=message):
         profile(space, FakeEngine(), store, rng, missing="refuse")
     profile(space, FakeEngine(), store, rng)
     again = FakeEngine()

@@ -82,8 +82,13 @@ def test_a_measured_table_tells_its_batch_too(tmp_path):
 def test_files_that_are_no_latency_tables_are_refused(tmp_path):
     with pytest.raises(UsageError, match="the device 'table' needs a file, as in table"):
         create("device", "table")
-    with pytest.raises(FormatError, match="is no cost table"):
+    cure = "moga profile writes such files, of times measured elsewhere by --import or --fit"
+    with pytest.raises(FormatError, match=f"is no cost table: .*No such file.*; {cure}"):
         from_file(str(tmp_path / "gone.npz"))
+    (tmp_path / "times.csv").write_text("block,ms\n")
+    message = f"is no cost table: expected .npz, as CostTable.save writes; {cure}"
+    with pytest.raises(FormatError, match=rf"^\S+times\.csv {message}$"):
+        from_file(str(tmp_path / "times.csv"))
     count_table(SPACE, "params").save(tmp_path / "t.npz")
     with pytest.raises(UsageError, match="is a table of params in no unit; expected one of lat"):
         from_file(str(tmp_path / "t.npz"))

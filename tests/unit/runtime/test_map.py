@@ -66,5 +66,33 @@ def refuses(item):
 def test_errors_on_purpose_arrive_and_a_cluster_without_gpus_is_named(ray_cluster):
     with pytest.raises(MeasurementFailed, match="no time for 7"):
         list(ray_map(refuses, [7], workers=1, cpus=0.5))
-    with pytest.raises(UsageError, match="the Ray cluster has 0 GPUs, and one worker needs 1"):
-        list(ray_map(double, [7], gpus=1))
+    with pytest.raises(
+        UsageError,
+        match=r"no node of the Ray cluster has the 1 CPU and 1 GPU .* \(there: 2 CPU and 0 GPU\)",
+    ):
+        list(ray_map(double, [7], workers=1, gpus=1))
+
+
+@pytest.mark.ray
+def test_workers_that_find_no_room_keep_nobody_waiting(ray_cluster):
+    assert list(ray_map(double, range(6), workers=5)) == [0, 2, 4, 6, 8, 10]
+
+
+def _absent():
+    raise ImportError("this library is not there")
+
+
+class Unsendable:
+    """Work that no worker can hold."""
+
+    def __reduce__(self):
+        return _absent, ()
+
+    def __call__(self, item):
+        return item
+
+
+@pytest.mark.ray
+def test_workers_that_cannot_begin_end_the_map(ray_cluster):
+    with pytest.raises(MeasurementFailed, match=r"workers ended before they had begun, 2 times"):
+        list(ray_map(Unsendable(), [1], workers=1, cpus=0.5, retries=1))

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from moga.devices.engines.onnxruntime import OnnxRuntimeEngine
+from moga.devices.engines.onnxruntime import OnnxRuntimeEngine, on_nvidia
 from moga.errors import MeasurementFailed, MissingExtra, UsageError
 from moga.network import Block
 from moga.spaces.moga import MoGASpace
@@ -27,13 +27,26 @@ def test_settings_say_what_decides_a_time():
     settings = OnnxRuntimeEngine(batch=3, precision="fp16").settings
     assert settings["provider"] == "CPUExecutionProvider"
     assert (settings["batch"], settings["precision"], settings["threads"]) == (3, "fp16", 1)
+    assert "gpu" not in settings
     assert json.loads(json.dumps(settings)) == settings
+
+
+def test_with_a_provider_of_nvidia_s_the_gpu_decides_a_time_as_well(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'Some GPU, 600.1'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    settings = OnnxRuntimeEngine("cuda").settings
+    assert (settings["gpu"], settings["driver"]) == ("Some GPU", "600.1")
+    names = ("cuda", "TensorrtExecutionProvider", "cpu", "CoreMLExecutionProvider")
+    assert [on_nvidia(name) for name in names] == [True, True, False, False]
 
 
 def test_a_block_that_it_cannot_run_is_named():
     huge = Block(operation="linear", in_channels=2**31, out_channels=2**31, height=1, width=1)
     engine = OnnxRuntimeEngine()
-    with pytest.raises(MeasurementFailed, match=r"ONNX Runtime cannot run Block.*linear"):
+    with pytest.raises(MeasurementFailed, match=r"ONNX Runtime cannot run block-.*linear"):
         engine.prepare(huge)
 
 

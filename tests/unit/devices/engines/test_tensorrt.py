@@ -71,11 +71,11 @@ def test_a_program_that_fails_is_quoted(trtexec, monkeypatch):
     )
     trtexec("fail")
     with pytest.raises(
-        MeasurementFailed, match=r"trtexec ended with 1 on Block.*no implementation"
+        MeasurementFailed, match=r"trtexec ended with 1 on block-.*no implementation"
     ):
         TrtexecEngine().prepare(BLOCK)()
     trtexec("few")
-    with pytest.raises(MeasurementFailed, match=r"trtexec timed Block.* 1 times, not 10"):
+    with pytest.raises(MeasurementFailed, match=r"trtexec timed block-.* 1 times, not 10"):
         TrtexecEngine().prepare(BLOCK)()
 
 
@@ -209,7 +209,7 @@ def test_engines_are_built_as_documented(fake_library, tmp_path, version, flags)
 
 @pytest.mark.parametrize(
     ("failing", "message"),
-    [("parse", r"TensorRT cannot read Block.*no such layer"), ("build", "TensorRT cannot build")],
+    [("parse", r"TensorRT cannot read block-.*no such layer"), ("build", "TensorRT cannot build")],
 )
 def test_what_tensorrt_refuses_is_a_failed_measurement(fake_library, failing, message):
     library, engine = fake_library("10.13.0", precision="fp32")

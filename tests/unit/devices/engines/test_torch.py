@@ -6,7 +6,7 @@ import torch
 
 from moga.devices.engines.torch import TorchEngine, _off_the_heap
 from moga.errors import MeasurementFailed, UsageError
-from moga.network import Block
+from moga.network import Block, Network
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
 
@@ -56,8 +56,12 @@ def test_settings_say_what_decides_a_time(monkeypatch):
 def test_a_block_that_torch_cannot_run_is_named():
     engine = TorchEngine()
     huge = Block(operation="linear", in_channels=2**31, out_channels=2**31, height=1, width=1)
-    with engine.session(), pytest.raises(MeasurementFailed, match=r"cannot run Block.*linear"):
+    with engine.session(), pytest.raises(MeasurementFailed, match=r"cannot run block-.*linear"):
         engine.prepare(huge)
+    network = Network((huge,))
+    with engine.session(), pytest.raises(MeasurementFailed) as failed:
+        engine.prepare(network)
+    assert str(failed.value).startswith(f"torch cannot run network-{network.digest} (1 blocks,")
 
 
 @pytest.mark.parametrize(

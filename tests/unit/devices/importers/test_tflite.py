@@ -69,6 +69,12 @@ def test_the_summary_gives_mean_spread_and_count(tmp_path):
     assert reading.subject == "block-1.txt"
 
 
+def test_the_output_of_two_runs_is_refused(tmp_path):
+    message = r"block-1.txt holds 2 summaries 'Inference timings in us', in the lines 9, 19; keep"
+    with pytest.raises(FormatError, match=message):
+        read(tmp_path, SUMMARY + SUMMARY)
+
+
 def test_operators_are_those_of_the_timed_runs_in_their_order(tmp_path):
     reading = read(tmp_path, SUMMARY + PROFILE)
     assert reading.value == pytest.approx(8.00025)
