@@ -75,7 +75,8 @@ def _line(entry: "Description", sources: list[str]) -> tuple[str, ...]:
     if entry.source not in sources:
         sources.append(entry.source)
     error = "-" if entry.error_percent is None else f"{entry.error_percent:g} %"
-    guessed = "~" if entry.error_kind == "priors alone" else ""
+    if entry.error_kind == "priors alone":
+        error = f"~{entry.error_percent:.0f} %"
     return (
         entry.name,
         entry.hardware or "-",
@@ -83,7 +84,7 @@ def _line(entry: "Description", sources: list[str]) -> tuple[str, ...]:
         entry.precision or "-",
         _batch(entry),
         entry.provenance or "-",
-        guessed + error,
+        error,
         entry.spaces or "-",
         f"[{sources.index(entry.source) + 1}]" + (" !" if entry.caution else ""),
     )

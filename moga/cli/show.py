@@ -172,10 +172,10 @@ def _error_of_networks(table: "CostTable") -> str:
             "out in turn"
         )
     if table.provenance.get("method") == "roofline":
-        error = f"{table.provenance['error_percent']:g} %"
+        error = table.provenance["error_percent"]
         if table.provenance["error_kind"] == "priors alone":
-            return f"about {error} of a network's time (priors alone: nothing was left out)"
-        return f"MAPE {error} of networks left out"
+            return f"about {error:.0f} % of a network's time (priors alone: nothing was left out)"
+        return f"MAPE {error:g} % of networks left out"
     return "not measured (the device is a table itself)"
 
 

@@ -399,17 +399,17 @@ class RooflineDevice:
 
         Its spread is the standard error of networks that the calibration had not seen.
         """
-        work = _Work.of([network], [self.batch], self.engine.rules)
-        for text in self.outside(work.kernels):
-            warnings.warn(text, OutsideCalibration, stacklevel=2)
-        return self._latency(float(self._predict(work, self.parameters)[0]))
+        return self._latency(network)
 
     def predict(self, traced: Sequence[Operation]) -> Latency:
-        """Predict a network that is known by its operations (`moga.networks.watch`)."""
-        work = _Work.of([tuple(traced)], [self.batch], self.engine.rules)
-        return self._latency(float(self._predict(work, self.parameters)[0]))
+        """Predict a network known by its operations (`moga.networks.watch`); as `latency` else."""
+        return self._latency(tuple(traced))
 
-    def _latency(self, ms: float) -> Latency:
+    def _latency(self, subject: Network | tuple[Operation, ...]) -> Latency:
+        work = _Work.of([subject], [self.batch], self.engine.rules)
+        for text in self.outside(work.kernels):
+            warnings.warn(text, OutsideCalibration, stacklevel=3)
+        ms = float(self._predict(work, self.parameters)[0])
         return Latency(ms, self.spread * ms, 0, "roofline", self.batch)
 
     def predict_timings(self, timings: Sequence[Timing]) -> NDArray[np.float64]:

@@ -56,7 +56,11 @@ def _table(name: str, space: Space) -> CostTable:
         "method": "table",
         "device": name,
         "source": "HELP (Lee et al. 2021)",
-        "spread_from": None if math.isnan(share) else f"{len(twins)} networks timed twice",
+        "spread_from": (
+            "nothing: the times were computed, for networks that stand twice have equal ones"
+            if math.isnan(share)
+            else f"{len(twins)} networks timed twice"
+        ),
     }
     arrays, spread = (ms.reshape(shape),), ((share * ms).reshape(shape),)
     return with_noise(CostTable("latency", "ms", space, arrays, spread, provenance=provenance))

@@ -124,11 +124,11 @@ def test_the_error_of_a_roofline_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     listed = {entry.name: entry.error_percent for entry in describe()}
     for device, said, spread in (
-        ("t4", "MAPE {} % of networks left out", 15),
-        ("h100", "about {} % of a network's time (priors alone", 60),
+        ("t4", "MAPE {:g} % of networks left out", 15),
+        ("h100", "about {:.0f} % of a network's time (priors alone", 60),
     ):
         result = invoke("--device", device)
         assert result.exit_code == 0, result.output
         shown = " ".join(result.stdout.split())
-        assert said.format(f"{listed[device]:g}") in shown
+        assert said.format(listed[device]) in shown
         assert f"spread ± {spread} % of a network's latency" in shown

@@ -31,10 +31,14 @@ NETWORKS = [
 ]
 
 
+uncalibrated = pytest.mark.filterwarnings("ignore::moga.devices.roofline.OutsideCalibration")
+
+
 def dense(macs, values=0, positions=4096, channels=64):
     return [Operation("conv", values, 0, 0, macs, positions, channels)]
 
 
+@uncalibrated
 def test_kernels_take_the_smooth_maximum_of_computing_and_moving():
     sheet = dataclasses.replace(data_sheet("v100"), matrix={"fp16": 1.0}, bandwidth=1.0)
     parameters = {**UNIT, "t_kernel_us": 1e-9, "t_group_us": 1e-9}
@@ -43,6 +47,7 @@ def test_kernels_take_the_smooth_maximum_of_computing_and_moving():
     assert device.predict(dense(3e9, 4e6)).ms == pytest.approx(20.0, rel=1e-6)
 
 
+@uncalibrated
 def test_a_launching_engine_is_as_slow_as_the_slower_of_host_and_device():
     device = RooflineDevice("test", "v100", engine="pytorch")
     tiny = device.predict(dense(1) * 10).ms
@@ -51,6 +56,7 @@ def test_a_launching_engine_is_as_slow_as_the_slower_of_host_and_device():
     assert big == pytest.approx(2e12 / (125e9 * device.parameters["e_dense"]), rel=1e-3)
 
 
+@uncalibrated
 def test_an_additive_engine_adds_kernels_its_fixed_time_and_the_copy():
     plain, copying = (RooflineDevice("t", "t4", copy_gbs=gbs) for gbs in (0.0, 12.0))
     fixed = plain.parameters["t_fixed_us"] / 1e3
@@ -61,6 +67,7 @@ def test_an_additive_engine_adds_kernels_its_fixed_time_and_the_copy():
     assert copied == pytest.approx(3 * 224 * 224 * 4 / 12e6)
 
 
+@uncalibrated
 def test_few_tiles_leave_units_idle():
     device = RooflineDevice("t", "t4", parameters={"occupancy": 3.0})
     full, empty = (
@@ -182,6 +189,9 @@ def test_another_batch_than_the_calibrations_is_said():
     with pytest.warns(OutsideCalibration, match=said) as caught:
         device.latency(NETWORKS[0])
     assert len(caught) == 1
+    assert caught[0].filename == __file__
+    with pytest.warns(OutsideCalibration, match=said):
+        device.predict([op for block in NETWORKS[0] for op in operations(block)])
     notes = []
     table = device.table(SPACE, SimpleNamespace(note=notes.append))
     assert [note.startswith(said) for note in notes] == [True]
