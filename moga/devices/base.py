@@ -148,6 +148,10 @@ def check_batch(batch: int) -> int:
     return batch
 
 
+_SURE: Final = 0.05
+"""The quantile of networks' standard errors that a table's noise grid is near."""
+
+
 def noise_grid(step: float) -> float:
     """Round a noise level to the nearest of 1, 2, 5 times a power of ten; 0 stays 0.
 
@@ -170,11 +174,12 @@ def noise_grid(step: float) -> float:
 def with_noise(table: CostTable) -> CostTable:
     """Return a latency table with the noise grid that its spread gives, and the spread said.
 
-    The grid is near the median standard error of random networks; the provenance gets
+    The grid is near the standard error that one random network in twenty stays below, for a grid
+    must not join what repetitions can tell apart, and short times vary less. The provenance gets
     `spread_percent`. No grid where the spread was not measured.
     """
     _, errors = _sampled(table)
-    grid = noise_grid(float(np.median(errors))) if len(errors) else 0.0
+    grid = noise_grid(float(np.quantile(errors, _SURE))) if len(errors) else 0.0
     provenance = {**table.provenance, "spread_percent": spread_percent(table)}
     return dataclasses.replace(table, grid=grid, provenance=provenance)
 
