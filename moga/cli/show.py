@@ -99,11 +99,13 @@ def _print_lines(content: Mapping[str, Any]) -> None:
         f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
         f"hypervolume {content['hypervolume']:.4f}"
     ]
-    if skipped and not content["front"]:
-        lines.append(
-            f"Nothing is on the front: {skipped} proposed networks exceed the limits by what the "
-            "tables say, and were not evaluated. Give wider limits."
-        )
+    if not content["front"] and (skipped or content["measured"]):
+        why = [
+            f"{skipped} proposed networks exceed the limits by what the tables say, and were not "
+            "evaluated"
+        ] * (skipped > 0)
+        why += [f"{content['measured']} evaluated ones break a limit"] * (content["measured"] > 0)
+        lines.append(f"Nothing is on the front: {'; '.join(why)}. Give wider limits.")
     lines += [f"Front on {device}: {text}" for device, text in content["end_to_end"].items()]
     lines.append(f"Report:   {content['report']}")
     if content["family"]:

@@ -166,10 +166,17 @@ def test_search_prints_the_family_and_how_to_go_on(fake):
     assert "The spread of the latency was not measured." in " ".join(shown.split())
 
 
-def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch):
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (["skipped"] * 150, "150 proposed networks exceed the limits by what the tables say"),
+        (["measured"] * 20, "20 evaluated ones break a limit. Give wider limits"),
+    ],
+)
+def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch, status, why):
     nothing = SimpleNamespace(
         run_dir=Path("runs/a"),
-        evaluations=pd.DataFrame({"status": ["skipped"] * 150}),
+        evaluations=pd.DataFrame({"status": status}),
         front=pd.DataFrame(),
         hypervolume=0.0,
         family=None,
@@ -178,7 +185,7 @@ def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch):
     monkeypatch.setattr(fake, "result", lambda self: nothing)
     result = invoke("search")
     assert result.exit_code == 0
-    assert "Nothing is on the front: 150 proposed networks exceed the limits" in result.output
+    assert f"Nothing is on the front: {why}" in " ".join(result.output.split())
     assert "Networks:" not in result.output
 
 
