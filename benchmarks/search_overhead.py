@@ -4,8 +4,8 @@
 
 Ask and tell alone, a population of 70 at a time: NSGA-II at the start and after 100,000
 evaluations, on two costs of which one falls where the other rises, and on equal costs. On the first
-it holds the whole front (45 points) after 20,000 evaluations; then more and more of its children
-are repeats, and an ask takes 5.3 rounds of breeding where it took 3.6. Equal costs show what
+it holds 44 of the front's 45 points after 20,000 evaluations; then more and more of its children
+are repeats, and an ask takes 6.4 rounds of breeding where it took 3.8. Equal costs show what
 history alone costs, so the goal of flatness is set there. The other searchers stand beside it, and
 Optuna's NSGA-II and syne-tune's regularised evolution, one trial at a time, as their users must
 (``pip install 'moga[bench]'``; a peer that is absent is skipped, with a line that says so).
