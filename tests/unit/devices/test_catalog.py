@@ -44,8 +44,8 @@ def test_every_device_gives_the_recorded_times(name):
             100 * errors[0] / table(genomes)[0]
         )
         assert table.provenance["spread_from"] == "1500 networks timed twice"
-        usual = np.median(table.standard_error(GENOMES))
-        assert 0.4 < table.grid / usual < 2.5
+        short = np.quantile(table.standard_error(GENOMES), 0.05)
+        assert 0.4 < table.grid / short < 2.5
         if (SPACE.latency_ms(name) % 1 == 0).all():  # recorded in whole milliseconds
             assert table.grid >= 1
 
