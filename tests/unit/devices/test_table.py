@@ -9,6 +9,7 @@ from moga.devices.table import TableDevice, from_file
 from moga.errors import FormatError, NotInSpace, UsageError
 from moga.plan import Plan
 from moga.registry import create
+from moga.spaces.base import Slot
 from moga.spaces.cost import CostTable, count_table
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
@@ -58,6 +59,35 @@ def test_a_file_is_a_device_by_its_text(tmp_path, monkeypatch):
     assert create("device", f"table(path='{tmp_path}/my-phone.npz', name=x)").name == "x"
     with pytest.raises(FormatError, match=r"my-phone.npz is a table of the space moga.*0\.35"):
         device.table(MoGASpace(32, 0.5, 10))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, r"t.npz: the slot \S+ has nan ms at its entry \[5\]; expected a finite number"),
+        (np.inf, r"has inf ms at its entry \[5\]"),
+        (-100.0, r"would take -\d\S* ms, the median one \d\S* ms; expected times above 0"),
+        (1e9, r"the network \d.* would take 1e\+09 ms, the median one"),
+    ],
+)
+def test_a_file_with_times_that_cannot_be_is_refused(tmp_path, value, message):
+    table = FakeDevice().table(SPACE)
+    arrays = [array.copy() for array in table.arrays]
+    place = next(i for i, array in enumerate(arrays) if array.shape == (12,))
+    arrays[place][5] = value
+    dataclasses.replace(table, arrays=tuple(arrays)).save(tmp_path / "t.npz")
+    with pytest.raises(FormatError, match=message):
+        from_file(str(tmp_path / "t.npz")).table(SPACE)
+
+
+def test_entries_that_cannot_occur_need_no_time(tmp_path, monkeypatch):
+    table = FakeDevice().table(SPACE)
+    arrays = [array.copy() for array in table.arrays]
+    place = next(i for i, array in enumerate(arrays) if array.shape == (12,))
+    arrays[place][5] = np.nan
+    dataclasses.replace(table, arrays=tuple(arrays)).save(tmp_path / "t.npz")
+    monkeypatch.setattr(Slot, "entry", lambda self, index: None)
+    assert np.isnan(from_file(str(tmp_path / "t.npz")).table(SPACE).arrays[place][5])
 
 
 def test_a_search_takes_the_text(tmp_path, monkeypatch):
