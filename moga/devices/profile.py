@@ -278,19 +278,26 @@ def _time_at_once(
 
 
 def _time_in_chunks(
-    job: _Job, ordered: Sequence[Block], anchors: Sequence[Network], seconds: float, spread: Spread
+    job: _Job,
+    ordered: Sequence[Block],
+    anchors: Sequence[Network],
+    *,
+    seconds: float,
+    spread: Spread,
+    familiar: Mapping[Block, Latency],
 ) -> tuple[dict[Subject, Latency], float | None, float]:
     """Time blocks in their order, then anchors, until `seconds` are used up.
 
     Returns as `_time_at_once` does.
 
-    Every chunk's times are divided by how much slower its probes were than the first chunk's; the
-    drift is the largest such difference. One of the probes is a whole network, which is meant to
-    leave the caches as networks do. What is timed is stored as it comes.
+    Every chunk's times are divided by how much slower its probes were than before: those that are
+    `familiar`, of an earlier profile, or else the first chunk's. The drift is the largest such
+    difference; None where there is one chunk and nothing before. One of the probes is a whole
+    network, which is meant to leave the caches as networks do. What is timed is stored as it comes.
     """
     networks = anchor_networks(job.space, job.sampling.anchors)
     smallest = min(networks, key=lambda network: sum(map(count_macs, network)))
-    probes: tuple[Subject, ...] = (*ordered[:_PROBES], smallest)
+    probes: tuple[Subject, ...] = (*(familiar or ordered[:_PROBES]), smallest)
     sampling = dataclasses.replace(job.sampling, seconds=0.0)
     progress = job.progress if spread is here else Silent()
     timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, job.space, probes, progress)
@@ -298,7 +305,7 @@ def _time_in_chunks(
     values: dict[Subject, Latency] = {}
     timed: dict[Block, Latency] = {}
     sent: list[Sequence[Subject]] = []
-    first: list[NDArray[np.float64]] = []
+    usual: list[NDArray[np.float64]] = []  # what the probes took, or would have, at speed 1
     speeds: list[float] = []
     begin = time.monotonic()
 
@@ -319,8 +326,10 @@ def _time_in_chunks(
     def record(number: int, result: Timed) -> None:
         probed, latencies = result
         now = np.array([max(latency.ms, 1e-9) for latency in probed])
-        first.append(now)
-        speeds.append(float(now.sum() / first[0].sum()))
+        if not usual:
+            before = math.fsum(latency.ms for latency in familiar.values())
+            usual.append(now * (before / now[: len(familiar)].sum() if familiar else 1.0))
+        speeds.append(float(now.sum() / usual[0].sum()))
         fresh: dict[Subject, Latency] = {
             subject: _slower(latency, 1 / max(speeds[-1], 1e-9))
             for subject, latency in zip(sent[number], latencies, strict=True)
@@ -335,7 +344,8 @@ def _time_in_chunks(
     for _ in spread(timer, chunks(), record):
         pass
     timed_s = sum(value.ms * value.count for value in values.values()) / 1e3
-    drift = max((speed - 1 for speed in speeds), key=abs, default=None)
+    compared = speeds if familiar else speeds[1:]
+    drift = max((speed - 1 for speed in compared), key=abs, default=None)
     return values, drift, timed_s
 
 
@@ -476,7 +486,9 @@ def _time_rest(
         return _time_at_once(job, [], anchors) if unknown else ({}, None, 0.0)
     order = _order(lacking, uses)
     budget = job.sampling.seconds if missing == "predict" else math.inf
-    return _time_in_chunks(job, order, unknown, budget, spread)
+    before = [block for block in uses if block in known]
+    familiar = {block: known[block] for block in _order(before, uses)[:_PROBES]} if before else {}
+    return _time_in_chunks(job, order, unknown, seconds=budget, spread=spread, familiar=familiar)
 
 
 def _order(blocks: Sequence[Block], uses: Mapping[Block, float]) -> list[Block]:

@@ -368,6 +368,32 @@ def test_chunks_are_brought_to_the_speed_of_the_first(space, store, rng):
     assert table.provenance["drift"] == pytest.approx(0.5)
 
 
+def test_a_profile_that_goes_on_is_brought_to_the_speed_of_what_was_timed(space, store, rng):
+    def killed(run):
+        if run >= 32 * 7 + 40 * 7:
+            raise KeyboardInterrupt
+        return 1.0
+
+    options = {"missing": "predict", "sampling": dataclasses.replace(QUICK, seconds=60)}
+    with pytest.raises(KeyboardInterrupt):
+        profile(space, FakeEngine(speed=killed), store, rng, **options)
+    before = len(store.read(unique_blocks(space), 6))
+    assert 0 < before < 126
+    table = profile(space, FakeEngine(speed=lambda _: 2.0), store, rng, **options)
+    values = store.read(unique_blocks(space), 6)
+    assert len(values) == 126
+    for block, value in values.items():
+        assert value.ms == pytest.approx(block_ms(block))
+    assert table.provenance["drift"] == pytest.approx(1.0)
+
+
+def test_one_chunk_alone_has_no_drift(space, store, rng):
+    sampling = dataclasses.replace(QUICK, seconds=0)
+    table = profile(space, FakeEngine(), store, rng, missing="predict", sampling=sampling)
+    assert table.provenance["blocks_predicted"] > 0
+    assert table.provenance["drift"] is None
+
+
 def test_a_chunk_s_speed_is_that_of_its_time_and_not_of_its_smallest_blocks(space, store, rng):
     """Four of the seven probes, a twentieth of their time, are slower from the second chunk on."""
 
