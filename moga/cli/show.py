@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from moga.devices.profile import TableError
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from moga.spaces.cost import CostTable
 
 __all__ = ["print_json", "print_message", "print_profile", "print_result"]
+
+_WORTH_A_CAUTION: Final = 10.0
+"""A bias in %, and three times a table's spread, beyond which its times are not to be trusted."""
 
 
 def print_json(content: Mapping[str, Any]) -> None:
@@ -134,6 +137,8 @@ def print_profile(
             shown.add_row(key.replace("_", " "), _text(value))
     shown.add_row("spread", _spread(table))
     shown.add_row("error", str(error) if error else _unmeasured(table))
+    if error and (caution := _caution(table, error)):
+        shown.add_row("caution", caution)
     Console(markup=False, highlight=False).print(shown)
 
 
@@ -144,6 +149,22 @@ def _spread(table: "CostTable") -> str:
     if percent is None:
         return "not measured"
     return f"± {percent:.2g} % of a network's latency, one standard error (the networks' median)"
+
+
+def _caution(table: "CostTable", error: "TableError") -> str:
+    """Say that a table is wrong by far more than its spread; "" where it is not."""
+    from moga.devices.base import spread_percent
+
+    claimed = spread_percent(table) or 0.0
+    if abs(error.bias) <= max(_WORTH_A_CAUTION, 3 * claimed):
+        return ""
+    cure = "; give more seconds, or have all blocks timed (missing=measure)"
+    less = "less" if error.bias > 0 else "more"
+    return (
+        f"whole networks take {less} than the sums of their blocks, by far more than the "
+        "spread says: the latencies are not to be trusted, at most their order"
+        + (cure if table.provenance.get("blocks_predicted") else "")
+    )
 
 
 def _unmeasured(table: "CostTable") -> str:
