@@ -266,7 +266,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
     networks: Annotated[
         int,
         typer.Option(
-            help="Whole networks to measure end to end, to know the table's error.", min=0
+            help="Whole networks to measure end to end, to know the table's error; 0: none.", min=0
         ),
     ] = 30,
     output: Annotated[
@@ -384,10 +384,15 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
 
         _, built = space_and_images(space, data)
         target: Device = registry.create("device", device)
+        if not isinstance(target, Measures) and was_given(context, "networks"):
+            raise UsageError(
+                f"the device {target.name!r} measures nothing, so that --networks has no effect; "
+                "leave it out"
+            )
         path = output or Path(f"latency-{built.name}-{target.name}.npz")
         error = None
         with auto() as progress:
-            if isinstance(target, Measures):
+            if isinstance(target, Measures) and networks:
                 table, error = checked_table(
                     built,
                     target,

@@ -171,8 +171,8 @@ def _sampling(seconds: float, rounds: int) -> Sampling:
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not (number and math.isfinite(seconds) and seconds >= 0):
         raise UsageError(f"seconds is {seconds!r}; give 0 or more")
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise UsageError(f"rounds is {rounds!r}; give an integer of 1 or more")
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 2:
+        raise UsageError(f"rounds is {rounds!r}; give an integer of 2 or more")
     return Sampling(rounds=rounds, seconds=seconds, most=max(400, rounds))
 
 

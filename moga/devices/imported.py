@@ -70,7 +70,7 @@ def import_table(
         space: whose table; None: the exported folder's.
         batch: images a batch that the times must be of; None: the exported folder's, else 1.
         precision: precision that the times must be of, where they say; "": any one.
-        device: name for the provenance; "": what the times say, else "imported".
+        device: name for the provenance; "": what the times say, else the file's or folder's name.
         missing: one of `MISSING`.
 
     Raises:
@@ -97,7 +97,7 @@ def import_table(
         networks=extra,
         batch=1 if batch is None else batch,
         precision=precision,
-        device=device,
+        device=device or next((r.device for r in readings if r.device), path.resolve().stem),
         missing=missing,
     )
     return dataclasses.replace(table, provenance={**table.provenance, "source": path.name})
@@ -167,7 +167,7 @@ def table_of(
         "batch": batch,
         "precision": precision or "not stated",
         "blocks": len(known),
-        "rounds": min((value.count for value in values.values()), default=0),
+        "rounds": min((value.count for value in values.values()), default=0) or None,
         "gmacs_per_s": _speed(values, batch),
     }
     if lacking:

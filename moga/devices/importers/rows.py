@@ -75,6 +75,12 @@ def read_rows(path: str | Path) -> list[Reading]:
     path = Path(path)
     listed = read_table(path)
     read = _reader(tuple(listed[0][1]), path)
+    for row, where in ((row, where) for where, row in listed if "unit" in row):
+        if (unit := row["unit"]) != (first := listed[0][1]["unit"]):
+            raise FormatError(
+                f"{where}: the unit is {unit!r}, in {listed[0][0].rpartition(', ')[2]} it is "
+                f"{first!r}; give all times of a file in one unit"
+            )
     return [read(row, where) for where, row in listed]
 
 

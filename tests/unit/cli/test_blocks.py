@@ -105,7 +105,7 @@ def test_wrong_use_exits_with_2_and_writes_nothing(folder, tmp_path):
     )
     assert "of the 3 predicted blocks MAPE" in shown
     assert "a table itself" not in shown
-    (tmp_path / "latency-moga-imported.npz").unlink()
+    (tmp_path / f"latency-moga-{folder.name}.npz").unlink()
     (folder / "times.csv").write_text(text)
     result = invoke("--import", folder, "--space", OTHER)
     assert result.exit_code == 2

@@ -87,6 +87,24 @@ def test_the_table_is_written_and_its_error_measured(use, tmp_path):
     assert "time the blocks" in result.stderr
 
 
+def test_no_networks_no_error(use, tmp_path):
+    use(Measuring())
+    shown = invoke("--output", tmp_path / "t.npz", "--networks", 0, "--json")
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout)["error"] is None
+    shown = invoke("--output", tmp_path / "one.npz", "--networks", 1)
+    assert shown.exit_code == 2
+    assert "networks is 1; give 2 or more" in shown.stderr
+
+
+def test_networks_are_refused_where_nothing_is_measured(use, tmp_path):
+    use(Tabulated())
+    shown = invoke("--output", tmp_path / "t.npz", "--networks", 7)
+    assert shown.exit_code == 2
+    assert "the device 'fake' measures nothing, so that --networks has no effect" in shown.stderr
+    assert not list(tmp_path.glob("*.npz"))
+
+
 def test_people_read_a_table(use, tmp_path):
     use(Measuring())
     shown = invoke("--output", tmp_path / "t.npz", "--networks", 5).stdout

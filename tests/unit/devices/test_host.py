@@ -69,8 +69,8 @@ def test_cpu_really_measures():
     [
         ({"seconds": float("nan")}, "seconds is nan; give 0 or more"),
         ({"seconds": "abc"}, "seconds is 'abc'; give 0 or more"),
-        ({"rounds": 1}, "sampling: rounds is 1"),
-        ({"rounds": "abc"}, "rounds is 'abc'; give an integer of 1 or more"),
+        ({"rounds": 1}, "rounds is 1; give an integer of 2 or more"),
+        ({"rounds": "abc"}, "rounds is 'abc'; give an integer of 2 or more"),
         ({"threads": 0}, "threads is 0; give an integer of 1 or more"),
         ({"batch": 1.5}, "batch is 1.5; give an integer"),
     ],

@@ -112,6 +112,14 @@ def test_one_wrong_row_refuses_the_file(tmp_path):
         read_rows(write(tmp_path, "block,ms", "a,1", "b,2", "c,-3", "d,4"))
 
 
+def test_units_of_a_file_must_agree(tmp_path):
+    path = write(tmp_path, "digest,latency,unit,of", "a,1,ms,batch", "b,1,us,batch")
+    with pytest.raises(
+        FormatError, match="line 3: the unit is 'us', in line 2 it is 'ms'; give all times"
+    ):
+        read_rows(path)
+
+
 def test_files_that_are_no_tables_are_refused(tmp_path):
     with pytest.raises(FormatError, match="has no rows"):
         read_rows(write(tmp_path, "block,ms"))
