@@ -1,9 +1,12 @@
-"""The final front timed end to end where a device is at hand, against what its table predicted.
+"""The final front timed end to end where a device is at hand, against what the search went by.
+
+That is what the device's table predicted, or, where an evaluator gives the latency, what it gave.
 
 It is written into the run's directory as ``measured.json``. It may not be repeated byte by byte, so
 that it stands beside ``front.csv`` and not in it.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +37,7 @@ def measure_front(
     progress: Progress,
     *,
     first: Sequence[Sequence[int]] = (),
+    evaluated: Mapping[str, Mapping[tuple[int, ...], float]] | None = None,
 ) -> dict[str, Any] | None:
     """Time the networks of a front on every device that can, once a run; write and return it.
 
@@ -47,6 +51,7 @@ def measure_front(
         directory: of the run.
         progress: is told how far it is.
         first: genomes of the front that must be among those timed.
+        evaluated: metric -> genome -> ms, of latencies that an evaluator gave in the search.
 
     Returns:
         The content of ``measured.json``; None where no device can measure, or the front is empty.
@@ -68,6 +73,11 @@ def measure_front(
             progress.note(f"the front could not be measured on {device.name}: {failure}")
             entries.append({**entry, "summary": "", "failed": str(failure), "networks": []})
             continue
+        entry["searched_by"] = "table"
+        if (given := (evaluated or {}).get(metric)) is not None:
+            entry["searched_by"] = "evaluator"
+            went_by = np.array([given[tuple(genome)] for genome in chosen])
+            error = dataclasses.replace(error, predicted_ms=went_by, drift=None)
         columns = (error.predicted_ms, error.measured_ms, error.measured_spread_ms)
         rows = [
             {"genome": genome, "predicted_ms": p, "measured_ms": m, "measured_ms_se": _known(se)}

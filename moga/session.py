@@ -574,8 +574,19 @@ class Session:
         """Time the front end to end where a device can; see `moga.endtoend.measure_front`."""
         front = self.result().front
         genomes = front["genome"].tolist() if len(front) else []
+        evaluated = {
+            metric: dict(zip(map(tuple, genomes), front[column(metric)].tolist(), strict=True))
+            for metric in self.plan.evaluated
+            if genomes and metric.partition("@")[0] == "latency"
+        }
         return measure_front(
-            self.plan, self.tables, genomes, self.directory, self.progress, first=first
+            self.plan,
+            self.tables,
+            genomes,
+            self.directory,
+            self.progress,
+            first=first,
+            evaluated=evaluated,
         )
 
     def _family(self) -> Any:

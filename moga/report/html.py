@@ -14,7 +14,7 @@ from moga.report.drawing import draw, legend
 from moga.report.figures import DRAWN, front_axes, front_figure, hypervolume_figure
 from moga.report.run import Member, Run, read_run
 from moga.report.style import STYLE
-from moga.report.text import ABSENT, TIMES, big, label, unmeasured, value_text
+from moga.report.text import ABSENT, TIMES, big, column, label, unmeasured, value_text
 
 __all__ = ["render", "write_report"]
 
@@ -199,14 +199,32 @@ def _device_end_to_end(run: Run, entry: Mapping[str, Any]) -> str:
     )
     caption = (
         f"Latency on {device} of {len(entry['networks'])} networks of the front, end to end, "
-        f"against the prediction that the search went by. {entry['summary']}."
+        f"against the {_went_by(entry)} that the search went by. {entry['summary']}."
     )
-    heads = ("network", "predicted", "measured", "prediction against measurement")
+    before = "predicted" if _went_by(entry) == "prediction" else "measured in the search"
+    heads = ("network", before, "measured", _DEVIATION[_went_by(entry)])
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
         f'<div class="scroll"><table>\n<caption>{_text(caption)}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody>\n</table></div>"
     )
+
+
+_DEVIATION: Final = {
+    "prediction": "prediction against measurement",
+    "measurement": "in the search against at its end",
+}
+
+
+def _went_by(entry: Mapping[str, Any]) -> str:
+    """Return what gave the latencies of a search: a table's prediction, or an evaluator."""
+    return "measurement" if entry.get("searched_by") == "evaluator" else "prediction"
+
+
+def _of_search(run: Run, name: str) -> str:
+    """Return the same of a column of latencies; a prediction where nothing says more."""
+    entries = [entry for entry in run.end_to_end if column(str(entry["metric"])) == name]
+    return _went_by(entries[0]) if entries else "prediction"
 
 
 def _end_to_end_row(name: str, row: Mapping[str, Any]) -> str:
@@ -306,7 +324,9 @@ def _values_row(run: Run, name: str) -> str:
     best = max(known) if run.direction(name) == "max" else min(known)
     cells = [value_text(name, m.values.get(name), m.error(name)) for m in run.members]
     marks = [value == best and len(set(known)) > 1 for value in values]
-    title = label(name) + (" predicted" if name.startswith("latency_ms") else "")
+    how = {"prediction": " predicted", "measurement": " measured in the search"}
+    latency = name.startswith("latency_ms")
+    title = label(name) + (how[_of_search(run, name)] if latency else "")
     return _row(title, [_text(cell) for cell in cells], marks)
 
 
@@ -322,7 +342,8 @@ def _deviation_row(run: Run, predicted: str, measured: str) -> str:
         before, after = member.values.get(predicted), member.values.get(measured)
         cells.append(f"{100 * (before / after - 1):+.1f} %" if before and after else ABSENT)
     at = predicted.partition("@")[2]
-    return _row(f"prediction against measurement{f' on {at}' if at else ''}", cells)
+    title = _DEVIATION[_of_search(run, predicted)]
+    return _row(f"{title}{f' on {at}' if at else ''}", cells)
 
 
 def _row(title: str, cells: Sequence[str], best: Sequence[bool] = ()) -> str:

@@ -57,6 +57,30 @@ def test_the_whole_front_is_measured_and_not_only_a_family(tmp_path):
     assert page.count("-50.0 %") >= len(frame)
 
 
+def test_where_the_search_went_by_measurements_those_are_compared(tmp_path):
+    class Warming(Slower):
+        """Takes twice what its table says, and 2.5 times from the second call on."""
+
+        def measure(self, networks, progress=None):
+            found = super().measure(networks)
+            return [type(f)(f.ms * (1.25 if self.asked > 1 else 1), 0.25, 3) for f in found]
+
+    options = {"evaluator": "latency", "evaluations": 8, "batch": 8, "in_flight": 8}
+    result = search(tmp_path / "run", Warming(), **options).run()
+    searched = {tuple(row.genome): row.latency_ms for row in result.front.itertuples()}
+    for row in result.end_to_end.itertuples():
+        assert row.predicted_ms == searched[tuple(row.genome)]
+        assert row.measured_ms == pytest.approx(1.25 * row.predicted_ms)
+    (entry,) = result.measured["devices"]
+    assert entry["searched_by"] == "evaluator"
+    assert "MAPE 20.0 %, bias -20.0 %" in entry["summary"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "against the measurement that the search went by" in page
+    assert "latency measured in the search" in page
+    assert "in the search against at its end" in page
+    assert "latency predicted" not in page
+
+
 def test_a_spread_that_a_device_does_not_give_is_unknown(tmp_path):
     class Silently(FakeDevice):
         def measure(self, networks, progress=None):
