@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["print_json", "print_message", "print_profile", "print_result"]
 
+_ROUGH: Final = 50
+"""Fewer networks than these give a fitted table rough intervals."""
+
 _WORTH_A_CAUTION: Final = 10.0
 """A bias in %, and three times a table's spread, beyond which its times are not to be trusted."""
 
@@ -182,9 +185,11 @@ def _unmeasured(table: "CostTable") -> str:
 def _error_of_networks(table: "CostTable") -> str:
     if table.provenance.get("method") == "fitted":
         mape, networks = table.provenance["cv_mape"], table.provenance["networks"]
+        rough = "; of so few networks the interval is rough: give 50 or more"
         return (
             f"MAPE {mape:.2g} % of networks held out ({networks} networks, cross-validated); a new "
             f"timing lies within ± {1.645 * table.provenance['standard_error_ms']:.2g} ms in 90 %"
+            + (rough if networks < _ROUGH else "")
         )
     if table.provenance.get("method") == "imported":
         error = table.provenance.get("anchor_error_percent")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -180,6 +181,10 @@ def _spread(workers: int, cpus: int, gpus: int) -> Spread:
     """Return what carries blocks to so many Ray workers; 0: to none, but times them here."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise UsageError(f"workers is {workers!r}; give 0 for this process, or how many Ray actors")
+    if workers and importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "workers need Ray, which is not installed: pip install ray, or leave workers out"
+        )
     by_ray = functools.partial(_by_ray, workers=workers, cpus=cpus, gpus=gpus)
     return by_ray if workers else here
 

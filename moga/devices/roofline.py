@@ -666,7 +666,8 @@ def _check(timings: Sequence[Timing]) -> None:
                 f"timing {index} ({timing.name or 'unnamed'}) is of the same network and batch as "
                 f"timing {same}; give each once, such as the mean of several"
             )
-        if not 0 < timing.ms < math.inf or timing.batch < 1:
+        numbers = isinstance(timing.ms, int | float) and isinstance(timing.batch, int)
+        if not numbers or not 0 < timing.ms < math.inf or timing.batch < 1:
             raise UsageError(
                 f"timing {index} ({timing.name or 'unnamed'}) is {timing.ms!r} ms at batch "
                 f"{timing.batch!r}; expected a finite time above 0, and a batch of 1 or more"

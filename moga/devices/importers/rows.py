@@ -57,6 +57,8 @@ _IQR_OF_DEVIATION: Final = 1.349
 """For normal noise: standard error of a median in that of a mean, and quartiles' distance in
 standard deviations."""
 
+_PROXYLESS: Final = {"op", "count", "mean_ms", "var_ms2"}
+
 _PRECISION_NAMES: Final = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "half": "fp16"}
 
 
@@ -92,6 +94,12 @@ def _reader(columns: tuple[str, ...], path: Path) -> Callable[[Row, str], Readin
         return partial(_own, path.parent)
     if {"median", "mean"} & set(columns):
         return _measurement
+    if set(columns) >= _PROXYLESS:
+        raise FormatError(
+            f"{path} is ProxylessNAS's table of a Pixel phone: of blocks of that paper's "
+            "space, which is none of moga's. moga.devices.importers.pixel.match_shapes gives the "
+            "times of blocks of the same shapes"
+        )
     raise FormatError(
         f"{path}: the columns {', '.join(columns)} hold no times that moga knows; expected some of "
         f"{', '.join(COLUMNS)}"

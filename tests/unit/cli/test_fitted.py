@@ -42,7 +42,9 @@ def test_people_read_the_error(times, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = invoke("--fit", times, "--device-name", "my phone")
     assert result.exit_code == 0, result.output
-    assert "networks held out (30 networks, cross-validated)" in result.stdout
+    shown = " ".join(result.stdout.split())
+    assert "networks held out (30 networks, cross-validated)" in shown
+    assert "of so few networks the interval is rough: give 50 or more" in shown
     assert (tmp_path / "latency-fbnet-my_phone.npz").exists()
 
 

@@ -111,6 +111,13 @@ def test_what_is_not_here_says_what_to_do(monkeypatch):
             create("device", text)
 
 
+def test_workers_without_ray(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="workers need Ray, which is not installed: pip install"):
+        create("device", "cpu(workers=2)")
+    create("device", "cpu")
+
+
 MEASURING = {
     "cpu(workers=2, threads=3)": (3, 0),
     "onnxruntime(workers=2, threads=3)": (3, 0),

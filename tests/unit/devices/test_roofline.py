@@ -220,6 +220,8 @@ def test_bad_input_is_refused():
         device.fit([])
     with pytest.raises(UsageError, match=r"timing 1 \(slow\) is nan ms at batch 1"):
         device.calibrate([Timing(NETWORKS[0], 1.0), Timing(NETWORKS[1], math.nan, 1, "slow")])
+    with pytest.raises(UsageError, match=r"timing 0 \(text\) is '1' ms at batch 1; expected"):
+        device.calibrate([Timing(NETWORKS[0], "1", 1, "text")])
     with pytest.raises(
         UsageError, match=r"timing 1 \(x\) is of the same network and batch as timing 0"
     ):

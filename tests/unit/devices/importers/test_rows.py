@@ -112,6 +112,12 @@ def test_one_wrong_row_refuses_the_file(tmp_path):
         read_rows(write(tmp_path, "block,ms", "a,1", "b,2", "c,-3", "d,4"))
 
 
+def test_the_table_of_proxylessnas_is_known_and_how_it_is_used(tmp_path):
+    path = write(tmp_path, "op,count,mean_ms,var_ms2", "Conv-input:224x224x3,949,4.4,0.16")
+    with pytest.raises(FormatError, match=r"is ProxylessNAS's table of a Pixel phone.*match_shape"):
+        read_rows(path)
+
+
 def test_units_of_a_file_must_agree(tmp_path):
     path = write(tmp_path, "digest,latency,unit,of", "a,1,ms,batch", "b,1,us,batch")
     with pytest.raises(
