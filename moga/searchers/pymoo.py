@@ -26,6 +26,7 @@ ALGORITHMS: Final[Mapping[str, str]] = {
     "NSGA2": "moo.nsga2",
     "NSGA3": "moo.nsga3",
     "PSO": "soo.nonconvex.pso",
+    "RVEA": "moo.rvea",
     "SMSEMOA": "moo.sms",
     "SPEA2": "moo.spea2",
     "UNSGA3": "moo.unsga3",
@@ -47,10 +48,10 @@ class Pymoo(BaseSearcher):
 
     Genes are variables from 0 to size - 1, rounded. Genetic algorithms get pymoo's operators for
     integers (SBX and PM with rounding), algorithms with reference directions those of Das and
-    Dennis 1998, as many as fit into the population. Algorithms that must know beforehand when they
-    end, such as RVEA, cannot be used. Those for one objective are found out by a
-    rehearsal, for few of them say so before they have results of several. A generation ends when
-    all of it was told, so `ask` may return fewer genomes than wanted, or none: tell more first.
+    Dennis 1998, as many as fit into the population. Those that must know beforehand when they end,
+    such as RVEA, are told `generations`. Those for one objective are found out by a rehearsal, for
+    few of them say so before they have results of several. A generation ends when all of it was
+    told, so `ask` may return fewer genomes than wanted, or none: tell more first.
     What an algorithm proposes again is answered from memory and not offered.
 
     Limits are one constraint: the sum of violations. A failed evaluation counts as a violation
@@ -70,6 +71,7 @@ class Pymoo(BaseSearcher):
         options: further arguments of the algorithm's class.
         limits: "constraint", or "penalty", which adds violations to all costs; "auto": a penalty
             for algorithms that refuse constraints, such as MOEAD, a constraint for all others.
+        generations: how many the algorithm is to plan for; it goes on after them. None: no end.
 
     Raises:
         UnknownName: no such algorithm.
@@ -90,12 +92,18 @@ class Pymoo(BaseSearcher):
         population: int = 40,
         options: Mapping[str, Any] | None = None,
         limits: str = "auto",
+        generations: int | None = None,
     ) -> None:
         if isinstance(population, bool) or not isinstance(population, int) or population < 4:
             raise UsageError(f"population is {population!r}; give an integer of 4 or more")
         if limits not in ("auto", "constraint", "penalty"):
             raise UsageError(f"limits is {limits!r}; give 'auto', 'constraint' or 'penalty'")
+        if generations is not None and (
+            isinstance(generations, bool) or not isinstance(generations, int) or generations < 1
+        ):
+            raise UsageError(f"generations is {generations!r}; give an integer of 1 or more")
         super().__init__(problem, rng)
+        self.generations = generations
         self._fresh = _algorithm(algorithm, len(problem.objectives), population, options or {})
         self._seed = int(rng.integers(2**31))
         self.limits = self._workable(limits)
@@ -124,6 +132,7 @@ class Pymoo(BaseSearcher):
             f"{'s' * (objectives > 1)}: {fault}. Use another algorithm, such as "
             + ("NSGA2" if objectives > 1 else "GA")
             + (", or say limits=penalty" if limits == "constraint" else "")
+            + (", or say generations=..., which it plans for" if "n_gen" in str(fault) else "")
         ) from fault
 
     def _rehearse(self, limits: str, objectives: int) -> Exception | None:
@@ -146,6 +155,7 @@ class Pymoo(BaseSearcher):
         """Return pymoo's problem and a fresh algorithm that is ready to be asked."""
         from pymoo.core.problem import Problem as Variables
         from pymoo.core.termination import NoTermination
+        from pymoo.termination.max_gen import MaximumGenerationTermination
 
         variables = Variables(
             n_var=len(self.sizes),
@@ -155,7 +165,9 @@ class Pymoo(BaseSearcher):
             xu=(self.sizes - 1).astype(float),
         )
         algorithm = copy.deepcopy(self._fresh)
-        algorithm.setup(variables, termination=NoTermination(), seed=self._seed, verbose=False)
+        planned = self.generations
+        end = NoTermination() if planned is None else MaximumGenerationTermination(planned)
+        algorithm.setup(variables, termination=end, seed=self._seed, verbose=False)
         return variables, algorithm
 
     def _restart(self) -> None:

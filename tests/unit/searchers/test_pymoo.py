@@ -34,6 +34,15 @@ def test_later_genomes_are_better(algorithm) -> None:
     assert scaled[-40:].sum(axis=1).mean() < scaled[:8].sum(axis=1).mean()
 
 
+@pytest.mark.parametrize("algorithm", ["RVEA", RVEA])
+def test_an_algorithm_that_must_know_its_end_is_told_and_goes_on_after_it(algorithm) -> None:
+    search = searcher(algorithm=algorithm, population=12, generations=5)
+    costs = true_costs(searched(search, 40))
+    assert len(costs) > 5 * 12
+    assert (costs[-24:].min(axis=0) <= costs[:12].min(axis=0)).any()
+    assert costs[-24:, 0].mean() < costs[:12, 0].mean()
+
+
 def test_a_generation_must_be_told_before_the_next() -> None:
     search = searcher()
     first = search.ask(5)
@@ -70,9 +79,11 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Needy cannot be made with .*options="):
         searcher(algorithm=Needy)
     with pytest.raises(
-        UsageError, match=r"RVEA does not take this problem of 2 objectives: .*NSGA2"
+        UsageError, match=r"RVEA does not take this problem of 2 objectives: .*generations="
     ):
         searcher(algorithm=RVEA)
+    with pytest.raises(UsageError, match="generations is 0; give an integer of 1 or more"):
+        searcher(generations=0)
     with pytest.raises(UsageError, match="population is 2; give an integer of 4 or more"):
         searcher(population=2)
     with pytest.raises(
