@@ -44,6 +44,8 @@ _MOST_MACS_A_SECOND: Final = 1e16
 _ABSURD: Final = 300.0
 """How many times what similar blocks say a time may be, or they it. On a CPU and a phone a correct
 time was off by up to 57 (a convolution of one pixel)."""
+_LEAST_MS: Final = 1e-4
+"""No device launches a block's kernels in a tenth of a microsecond."""
 _SUSPECTS: Final = 5
 _RULES: Final = rules("tensorrt")
 """Which program took the times is not known; exported blocks come with their norms folded."""
@@ -177,7 +179,13 @@ def table_of(
 
 
 def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
-    """Refuse a time that is far from what the roofline of all other blocks says of its block."""
+    """Refuse a time that nothing computes in, or far from what all others' roofline says."""
+    for block, value in values.items():
+        if value.ms < _LEAST_MS and count_macs(block):
+            raise FormatError(
+                f"{times[block][1]}: {value.ms:g} ms for {block}; nothing computes a block in less "
+                f"than {_LEAST_MS:g} ms; is the unit right?"
+            )
     if len(values) <= FEWEST:
         return
     model, blocks = BlockRoofline.fit(values, _RULES), list(values)

@@ -130,11 +130,11 @@ def test_times_of_files_of_other_programs_find_their_blocks(phone):
 
 
 def test_a_file_of_times_needs_a_space(tmp_path):
-    rows = [f"'{block.digest}',{block_ms(block)},us" for block in BLOCKS]
+    rows = [f"'{block.digest}',{1e3 * block_ms(block)},us" for block in BLOCKS]
     path = tmp_path / "times.csv"
     path.write_text("\n".join(["digest,latency,unit,of", *(f"{row},image" for row in rows)]))
     table = import_table(path, SPACE, batch=8)
-    assert table.arrays[0] == pytest.approx(8e-3 * (block_ms(BLOCKS[0]) + block_ms(BLOCKS[1])))
+    assert table.arrays[0] == pytest.approx(8 * (block_ms(BLOCKS[0]) + block_ms(BLOCKS[1])))
     assert np.isnan(table.standard_error(np.zeros((1, 14), dtype=np.int64))).all()
     assert (table.grid, table.provenance["spread_percent"]) == (0, None)
     with pytest.raises(UsageError, match=r"has no manifest.json; say of which space"):
@@ -219,6 +219,10 @@ IMPOSSIBLE = json.dumps({**BLOCKS[0].to_dict(), "kernel": 0})
         ({"subject": "moga_z", "kind": "network"}, "row 4: unknown network 'moga_z'"),
         ({"subject": "moga_a", "kind": "network"}, "row 4: .*block"),
         ({"batch": 64}, "row 4: a time at batch 64; expected batch 1"),
+        (
+            {"value": 5e-5},
+            "row 4: 5e-05 ms for block-.*; nothing computes a block in less than 0.0001",
+        ),
         (
             {"value": 1000 * block_ms(BLOCKS[3])},
             r"row 4: .* ms for block-\w{16} \(mbconv .*\), which by all others should take about 0",
