@@ -154,6 +154,9 @@ def export_blocks(
         raise UsageError(
             f"batch {batch}, networks {networks} and limit {limit}: give 1, 0 and 1 or more"
         )
+    from moga.networks.export import require_libraries
+
+    require_libraries(check=check)
     folder, progress = Path(folder), progress or Silent()
     blocks, anchors = unique_blocks(space), anchor_networks(space, networks) if networks else []
     wanted = Manifest(space.spec, space.digest, batch, fold, tuple(blocks), tuple(anchors))

@@ -224,16 +224,16 @@ def serve() -> None:
 
     Answers go to what was standard output; whatever a library prints goes to standard error.
     """
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
-        questions = sys.stdin.buffer
-        try:
+    try:
+        with os.fdopen(os.dup(1), "wb") as answers:  # to close it writes what is left: it fails too
+            os.dup2(2, 1)
+            questions = sys.stdin.buffer
             first = _receive(questions)
             engine = _create(first["engine"], first["with"])
             while True:
                 _send(answers, _timed(engine, _receive(questions), _Told(answers)))
-        except (EOFError, BrokenPipeError):
-            return
+    except (EOFError, BrokenPipeError):
+        return
 
 
 def _timed(engine: Engine, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import math
 import os
 import re
 import resource
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["OPSET", "TOLERANCE", "Exported", "available_bytes", "export_onnx", "fold_norms"]
+__all__ = [
+    "OPSET",
+    "TOLERANCE",
+    "Exported",
+    "available_bytes",
+    "export_onnx",
+    "fold_norms",
+    "require_libraries",
+]
 
 OPSET: Final = 18
 """The oldest that the exporter writes, so that most engines read it."""
@@ -140,7 +148,7 @@ def export_onnx(
         FormatError: weights of another network.
         ExportFailed: the file computes something else than torch does; nothing is written.
     """
-    _require(("onnx", "onnxscript", *(("onnxruntime",) if check else ())))
+    require_libraries(check=check)
     path = Path(path)
     _check_arguments(path, weights, batch, opset)
     shape = _shape_of(network, input_shape)
@@ -198,8 +206,16 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def _require(libraries: Iterable[str]) -> None:
-    for library in libraries:
+def require_libraries(*, check: bool = True) -> None:
+    """Check that what an export needs is installed, without loading it.
+
+    Args:
+        check: whether files are to be compared with torch, by ONNX Runtime.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    for library in ("onnx", "onnxscript", *(("onnxruntime",) if check else ())):
         if importlib.util.find_spec(library) is None:
             raise MissingExtra(library, "onnx")
 

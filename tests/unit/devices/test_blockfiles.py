@@ -6,7 +6,7 @@ from moga.contracts import Silent
 from moga.devices import blockfiles
 from moga.devices.blockfiles import MANIFEST, Manifest, export_blocks
 from moga.devices.profile import unique_blocks
-from moga.errors import FormatError, UsageError
+from moga.errors import FormatError, MissingExtra, UsageError
 from moga.network import Block
 from moga.spaces.moga import MoGASpace
 
@@ -126,3 +126,10 @@ def test_a_damaged_manifest_is_refused(tmp_path, content, message):
 def test_a_missing_manifest_is_refused(tmp_path):
     with pytest.raises(FormatError, match="is no manifest of exported blocks"):
         Manifest.load(tmp_path)
+
+
+def test_what_is_not_installed_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"onnx is not installed. .*pip install 'moga\[onnx\]'"):
+        export_blocks(MoGASpace(32, 0.35, 10), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
