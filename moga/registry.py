@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final
 
-from moga.errors import UnknownName, UsageError
+from moga.errors import MogaError, UnknownName, UsageError
 
 __all__ = ["KINDS", "create", "names", "parameters", "parse_call"]
 
@@ -63,6 +63,7 @@ _BUILTINS: Final[Mapping[str, Mapping[str, str]]] = {
 _CATALOGUES: Final[Mapping[str, str]] = {"device": "moga.devices.catalog:CATALOG"}
 """Mappings of further names to factories, for what is data rather than code."""
 
+_SWITCHES: Final = {"true": True, "false": False}
 _PATH: Final = re.compile(r"[A-Za-z_][\w./-]*")
 
 KINDS: Final = tuple(_BUILTINS)
@@ -113,7 +114,7 @@ def _factory(kind: str, name: str) -> Callable[..., Any]:
 
 def _value(node: ast.expr, source: str, text: str) -> Any:
     if isinstance(node, ast.Name):
-        return node.id
+        return _SWITCHES.get(node.id, node.id)
     if isinstance(node, ast.List | ast.Tuple):
         values = [_value(element, source, text) for element in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)
@@ -212,4 +213,15 @@ def create(kind: str, spec: Any, **defaults: Any) -> Any:
     if lacking:
         example = ", ".join(f"{key}=..." for key in lacking)
         raise UsageError(f"the {kind} {spec!r} needs {', '.join(lacking)}: {spec}({example})")
-    return factory(**given)
+    for key, value in arguments.items():
+        if isinstance(taken[key].default, bool) and not isinstance(value, bool):
+            raise UsageError(f"{key} of {spec!r} is {value!r}; give true or false")
+    try:
+        return factory(**given)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, MogaError) or not arguments:
+            raise
+        raise UsageError(
+            f"the {kind} {spec!r} cannot be made: {error}. Is each argument of the type that it "
+            "takes?"
+        ) from error

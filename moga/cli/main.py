@@ -129,7 +129,7 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
     constraint: Annotated[
         list[str] | None,
         typer.Option(
-            help='A limit on what is no objective, such as "macs<=3e8" or "0.4<=latency<0.65". '
+            help='A limit on what is no objective, such as "macs<=3e8" or "1e6<=params<5e6". '
             "May be repeated.",
             show_default="none",
         ),

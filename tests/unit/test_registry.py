@@ -2,12 +2,14 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from typing import Any
 
+import numpy as np
 import pytest
 
 from moga import registry
 from moga.errors import UnknownName, UsageError
 from moga.registry import KINDS, create, names, parameters, parse_call
 from moga.spaces.moga import MoGASpace
+from moga.testing.searchers import make_problem
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,19 @@ def test_create_refuses_unknown_names_and_arguments() -> None:
         match="the space 'moga' takes no depth; it takes: resolution, width, num_classes",
     ):
         create("space", "moga(depth=3)")
+
+
+def test_switches_are_true_or_false() -> None:
+    assert parse_call("portfolio(remote=false, hard=true)")[1] == {"remote": False, "hard": True}
+    with pytest.raises(UsageError, match=r"remote of 'portfolio\(remote=no\)' is 'no'; give true"):
+        create("searcher", "portfolio(remote=no)", problem=None, rng=None)
+
+
+def test_arguments_of_another_type_are_no_traceback() -> None:
+    problem, rng = make_problem(), np.random.default_rng(0)
+    for text in ("llr(budgets=5)", "nsga2(crossover=high)", "controller(exponent=abc)"):
+        with pytest.raises(UsageError, match=r"cannot be made: .*Is each argument of the type"):
+            create("searcher", text, problem=problem, rng=rng)
 
 
 def test_create_names_the_arguments_that_are_needed() -> None:
