@@ -168,6 +168,14 @@ def _loaded(path: Path, space: Space) -> CostTable:
                     f"{path}: the slot {slot.name} has {array[tuple(index)]} ms at its entry "
                     f"{place}; expected a finite number. Measure, fit or import the table again"
                 )
+    for slot, spread in zip(space.slots, table.spread, strict=False):  # () where all is exact
+        if (spread < 0).any() or np.isinf(spread).any():
+            raise FormatError(
+                f"{path}: the slot {slot.name} has a spread below 0 or infinite; expected a "
+                "standard error in ms, nan where it was not measured"
+            )
+    if not 0 <= table.grid < math.inf:
+        raise FormatError(f"{path}: its noise grid is {table.grid} ms; expected 0 or more")
     genomes = sample_uniform(space.sizes, _SAMPLE, np.random.default_rng(0))
     ms = table(genomes)
     usual = float(np.median(ms))

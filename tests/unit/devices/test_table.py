@@ -80,6 +80,21 @@ def test_a_file_with_times_that_cannot_be_is_refused(tmp_path, value, message):
         from_file(str(tmp_path / "t.npz")).table(SPACE)
 
 
+@pytest.mark.parametrize("spread", [-1.0, np.inf])
+def test_a_file_with_an_impossible_spread_is_refused(tmp_path, spread):
+    table = FakeDevice().table(SPACE)
+    spreads = tuple(np.full_like(array, spread) for array in table.arrays)
+    dataclasses.replace(table, spread=spreads).save(tmp_path / "t.npz")
+    with pytest.raises(FormatError, match=r"t.npz: the slot \S+ has a spread below 0 or infinite"):
+        from_file(str(tmp_path / "t.npz")).table(SPACE)
+
+
+def test_a_file_with_an_impossible_grid_is_refused(tmp_path):
+    dataclasses.replace(FakeDevice().table(SPACE), grid=-1.0).save(tmp_path / "t.npz")
+    with pytest.raises(FormatError, match=r"its noise grid is -1.0 ms; expected 0 or more"):
+        from_file(str(tmp_path / "t.npz")).table(SPACE)
+
+
 def test_entries_that_cannot_occur_need_no_time(tmp_path, monkeypatch):
     table = FakeDevice().table(SPACE)
     arrays = [array.copy() for array in table.arrays]
