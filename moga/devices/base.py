@@ -33,6 +33,8 @@ of other networks; roofline: from operations and bytes; imported: another progra
 
 PROVENANCES: Final[tuple[str, ...]] = get_args(Provenance)
 _SAMPLE: Final = 256
+_SURE: Final = 0.05
+"""The quantile of networks' standard errors that a table's noise grid is near."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,10 +150,6 @@ def check_batch(batch: int) -> int:
     return batch
 
 
-_SURE: Final = 0.05
-"""The quantile of networks' standard errors that a table's noise grid is near."""
-
-
 def noise_grid(step: float) -> float:
     """Round a noise level to the nearest of 1, 2, 5 times a power of ten; 0 stays 0.
 
@@ -178,9 +176,9 @@ def with_noise(table: CostTable) -> CostTable:
     must not join what repetitions can tell apart, and short times vary less. The provenance gets
     `spread_percent`. No grid where the spread was not measured.
     """
-    _, errors = _sampled(table)
+    ms, errors = _sampled(table)
     grid = noise_grid(float(np.quantile(errors, _SURE))) if len(errors) else 0.0
-    provenance = {**table.provenance, "spread_percent": spread_percent(table)}
+    provenance = {**table.provenance, "spread_percent": _percent(ms, errors)}
     return dataclasses.replace(table, grid=grid, provenance=provenance)
 
 
@@ -189,7 +187,10 @@ def spread_percent(table: CostTable) -> float | None:
 
     None where it was not measured.
     """
-    ms, errors = _sampled(table)
+    return _percent(*_sampled(table))
+
+
+def _percent(ms: NDArray[np.float64], errors: NDArray[np.float64]) -> float | None:
     return 100 * float(np.median(errors / ms)) if len(errors) else None
 
 
