@@ -7,25 +7,20 @@ Regret = 1 - hypervolume / true hypervolume at 50, 100, 200, 400 and 800 unique 
 reference point accuracy 0 and the table's largest latency, on the tasks of `search_tasks.py`:
 NAS-Bench-201 with two and three objectives, two pairs of data set and device held back, FBNet's
 space on a phone, and a chain of 6**20 genomes. The peers of `search_peers.py` run at their defaults
-and population 20. Each curve is kept in moga's cache (`moga.files.cache_dir`) under task, searcher,
-seed, versions and a digest of the sources, so that a rerun computes only what is missing. Two
-processes of one thread each.
+and population 20. Curves are kept in curves/ (`search_curves.py`), so that a run computes only what
+is missing there or of other code; all of them take hours. Two processes of one thread each.
 
 The best peer of a task and budget is the one of lowest mean regret there; peers that were given the
 known latency are a control and not among them. A searcher's figure is the mean over tasks of its
 mean regret divided by the best peer's; its interval, the 95 % of a paired bootstrap over seeds.
 
-With ``--write`` the table and the figure in docs/ are written anew.
+With ``--quick`` a sample of the kept curves is computed anew and compared, and the goals are judged
+on all that are kept; curves of other code are a missed goal then. With ``--write`` the table and
+the figure in docs/ are written anew.
 """
 
 import argparse
-import functools
-import hashlib
-import importlib
-import json
-import re
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -33,34 +28,16 @@ from typing import Any
 
 import numpy as np
 from common import Goal, finish, options
+from search_curves import BUDGETS, OURS, Job, Store, compute, gather, jobs_of, tasks_by_name
 from search_peers import PEERS, PROPOSALS
-from search_tasks import Task, all_tasks, chain
+from search_tasks import Task
 from search_tpe import check
 from threadpoolctl import threadpool_limits
 
-from moga import registry
-from moga.contracts import Observations
-from moga.errors import Exhausted
-from moga.files import atomic_write, cache_dir
+from moga.files import atomic_write
 from moga.runtime.environment import describe_host
 
-BUDGETS = (50, 100, 200, 400, 800)
-BATCH = 4
 CONTROLS = ("pymoo NSGA-II, latency known",)
-OURS = {
-    "auto": ("auto", True, 800),
-    "auto, nothing known": ("auto", False, 800),
-    "portfolio": ("portfolio", True, 800),
-    "lamcts": ("lamcts", True, 200),
-    "nsga2": ("nsga2", True, 800),
-    "nsga2, nothing known": ("nsga2", False, 800),
-    "nsga2(population=20)": ("nsga2(population=20)", True, 800),
-    "nsga2(population=20), nothing known": ("nsga2(population=20)", False, 800),
-    "local": ("local", True, 800),
-    "evolution": ("evolution", True, 800),
-}
-"""Label -> registered searcher, whether it is given the known costs, and its largest budget."""
-
 BOTH = ("latency known to both", "known to neither")
 NSGA2S = (
     ("known to ours alone", "nsga2(population=20)", "pymoo NSGA-II"),
@@ -69,120 +46,10 @@ NSGA2S = (
 )
 """Ours beside pymoo's of the same population: what is known, and the two labels."""
 
+SAMPLE = ("random", "pymoo NSGA-II", "Optuna NSGA-II", "auto", "nsga2(population=20)", "local")
+"""Whose curves of one seed and task are computed anew where it must be quick, up to 100."""
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-
-
-def ours(spec: str, task: Task, seed: int, evaluations: int, *, known: bool) -> np.ndarray:
-    """Run a registered searcher, four at a time; return costs in the order of evaluation."""
-    rng = np.random.default_rng(seed)
-    searcher = registry.create("searcher", spec, problem=task.problem(known=known), rng=rng)
-    found: list[np.ndarray] = []
-    while len(found) < evaluations:
-        try:
-            genomes = searcher.ask(BATCH)
-        except Exhausted:
-            break
-        costs = task.costs(genomes)
-        searcher.tell(Observations.exact(genomes, costs))
-        found.extend(costs)
-    return np.array(found[:evaluations])
-
-
-def largest(label: str) -> int:
-    """Return up to how many evaluations a searcher runs."""
-    return OURS[label][2] if label in OURS else BUDGETS[-1]
-
-
-@functools.cache
-def digest(label: str) -> str:
-    """Return what a stored curve depends on: the sources that are ours, or a peer's version."""
-    if label not in OURS:
-        packages = ("pymoo", "optuna", "numpy")
-        text = " ".join(f"{name} {metadata.version(name)}" for name in packages)
-        names = ["search_peers.py", *(["search_tpe.py"] if "TPE" in label else [])]
-        sources = {Path(__file__).with_name(name) for name in names}
-    else:
-        text = repr(OURS[label])
-        problem, rng = chain().problem(known=True), np.random.default_rng(0)
-        searcher = registry.create("searcher", OURS[label][0], problem=problem, rng=rng)
-        members = [member.searcher for member in getattr(searcher, "members", [])]
-        sources = {p for s in [searcher, *members] for p in imported(type(s).__module__)}
-    sources.add(Path(__file__).with_name("search_tasks.py"))
-    contents = b"".join(path.read_bytes() for path in sorted(sources))
-    return hashlib.sha256(text.encode() + contents).hexdigest()[:12]
-
-
-def imported(module: str) -> set[Path]:
-    """Return the files of a searcher's module and of all modules of searchers that it imports."""
-    waiting, found = [module], set()
-    while waiting:
-        path = Path(str(importlib.import_module(waiting.pop()).__file__))
-        if path not in found:
-            found.add(path)
-            waiting += re.findall(r"from (moga\.searchers\.\w+) import", path.read_text("utf-8"))
-    return found
-
-
-def store(task: Task, label: str, seed: int) -> Path:
-    """Return where a curve is kept."""
-    name = f"{task.name}|{label}|{seed}|{digest(label)}"
-    key = hashlib.sha256(name.encode()).hexdigest()[:20]
-    return cache_dir("search_quality", key[:2]) / f"{key}.json"
-
-
-def curve(task: Task, label: str, seed: int, most: int) -> list[float]:
-    """Return the regret at each budget, computed or from the cache."""
-    path, budgets = store(task, label, seed), [budget for budget in BUDGETS if budget <= most]
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    if len(stored) >= len(budgets):
-        return list(stored[: len(budgets)])
-    if label in OURS:
-        spec, known, _ = OURS[label]
-        costs = ours(spec, task, seed, most, known=known)
-    else:
-        costs = PEERS[label](task, seed, most)
-    # where a searcher ran dry before a budget, it keeps the regret that it had reached
-    regrets = [task.regret(costs[:budget]) for budget in budgets]
-    atomic_write(path, json.dumps(regrets))
-    return regrets
-
-
-@functools.cache
-def tasks_by_name() -> dict[str, Task]:
-    """Return all tasks; once a process."""
-    return {task.name: task for quick in (True, False) for task in all_tasks(quick=quick)}
-
-
-def work(job: tuple[str, str, int, int]) -> list[float]:
-    """Compute one curve in a worker."""
-    name, *rest = job
-    return curve(tasks_by_name()[name], *rest)
-
-
-def jobs_of(
-    tasks: list[Task], labels: list[str], seeds: int, most: int
-) -> Iterator[tuple[str, str, int, int]]:
-    """Yield all curves, seed by seed, so that an interrupted run has whole seeds."""
-    for seed in range(seeds):
-        for task in tasks:
-            for label in labels:
-                yield task.name, label, seed, min(most, largest(label))
-
-
-def gather(jobs: list[tuple[str, str, int, int]]) -> dict[str, dict[str, np.ndarray]]:
-    """Compute all curves; return task -> searcher -> regrets of shape (seeds, budgets)."""
-    found: dict[str, dict[str, list[list[float]]]] = {}
-    with ProcessPoolExecutor(2, initializer=threadpool_limits, initargs=(1,)) as pool:
-        for number, (job, regrets) in enumerate(
-            zip(jobs, pool.map(work, jobs, chunksize=1), strict=True), 1
-        ):
-            found.setdefault(job[0], {}).setdefault(job[1], []).append(regrets)
-            if number % 50 == 0:
-                print(f"{number} of {len(jobs)} curves", file=sys.stderr, flush=True)
-    return {
-        task: {label: np.array(rows) for label, rows in curves.items()}
-        for task, curves in found.items()
-    }
 
 
 def peers_at(curves: dict[str, np.ndarray], budget: int) -> dict[str, np.ndarray]:
@@ -218,7 +85,7 @@ def goals_of(
     goals: list[Goal] = []
     held = {name: c for name, c in results.items() if tasks_by_name()[name].held_back}
     for budget in (b for b in (100, 200) if b in budgets):
-        for label in (label for label in labels if label in OURS and largest(label) >= budget):
+        for label in (label for label in labels if label in OURS):
             value, low, high = ratio(results, label, None, budget)
             figures[f"{label} / best peer at {budget}"] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
             if label == "auto":
@@ -252,14 +119,10 @@ def goals_of(
 
 def table_of(results: dict[str, dict[str, np.ndarray]], labels: list[str]) -> str:
     """Return the mean regrets as markdown: a row a task, a column a searcher."""
-    shown = [label for label in labels if label != "random"]
-    lines = [
-        "| task | random | " + " | ".join(shown) + " |",
-        "|---" * (len(shown) + 2) + "|",
-    ]
+    lines = ["| task | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     for name, curves in results.items():
         cells = []
-        for label in ["random", *shown]:
+        for label in labels:
             means = curves[label].mean(axis=0)
             cells.append("/".join(f"{mean:.3f}".removeprefix("0") for mean in means))
         mark = " (held back)" if tasks_by_name()[name].held_back else ""
@@ -308,12 +171,7 @@ def page(
     asked = "\n".join(f"- {goal}" for goal in goals)
     note = (
         f"A searcher that repeats itself, as TPE does on most tasks, gives up after {PROPOSALS} "
-        "proposals a unique evaluation, and keeps the regret that it had reached. "
-        + " ".join(
-            f"{label} runs to {largest(label)} evaluations, for it thinks for half a second an ask."
-            for label in labels
-            if largest(label) < BUDGETS[-1]
-        )
+        "proposals a unique evaluation, and keeps the regret that it had reached."
     )
     return f"""# How few evaluations the searchers need
 
@@ -357,32 +215,49 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", action="store_true", help="write the page and figure in docs/")
 
 
+def sampled(tasks: list[Task], labels: list[str], store: Store) -> str:
+    """Compute some of the kept curves anew up to 100; return how many are the same."""
+    jobs = [
+        Job(task.name, label, 0, 100)
+        for task in tasks
+        for label in labels
+        if label in SAMPLE and store.find(Job(task.name, label, 0, 100))
+    ]
+    with ProcessPoolExecutor(2, initializer=threadpool_limits, initargs=(1,)) as pool:
+        same = [a == store.find(job) for a, job in zip(pool.map(compute, jobs), jobs, strict=True)]
+    return f"{sum(same)} of {len(same)}"
+
+
 def main() -> None:
     """Run, print, judge."""
     asked = options(__doc__ or "", add_options)
-    seeds, most = (3, 100) if asked.quick else (asked.seeds, asked.evaluations)
-    registered = registry.names("searcher")
-    available = [label for label in OURS if registry.parse_call(OURS[label][0])[0] in registered]
-    labels = [*PEERS, *available]
-    if asked.quick:
-        labels = [label for label in labels if label not in ("lamcts", "portfolio")]
-    if asked.searchers:
-        labels = asked.searchers.split(";")
+    labels = asked.searchers.split(";") if asked.searchers else [*PEERS, *OURS]
+    if unknown := [label for label in labels if label not in {**PEERS, **OURS}]:
+        sys.exit(f"no searcher {unknown[0]!r}; there are {'; '.join([*PEERS, *OURS])}")
     check()
-    tasks = all_tasks(quick=asked.quick)
-    results = gather(list(jobs_of(tasks, labels, seeds, most)))
-    if asked.searchers:
-        print(table_of(results, ["random", *labels]) if "random" in labels else "")
-        return
-    budgets = tuple(budget for budget in BUDGETS if budget <= most)
-    figures, goals = goals_of(results, labels, budgets)
+    tasks, store = list(tasks_by_name().values()), Store()
+    jobs = list(jobs_of(tasks, labels, asked.seeds, asked.evaluations))
+    figures: dict[str, Any] = {"seeds": asked.seeds, "tasks": len(tasks)}
+    goals = []
+    if asked.quick:
+        kept = {label: [store.find(j) for j in jobs if j.label == label] for label in labels}
+        whole = np.mean([curve is not None for curves in kept.values() for curve in curves])
+        goals.append(Goal("share of kept curves that are of this code", float(whole), ">=", 1.0))
+        figures["kept curves computed anew that are the same"] = sampled(tasks[:2], labels, store)
+        labels = [label for label in labels if None not in kept[label]]
+        jobs = [job for job in jobs if job.label in labels]
+    results = gather(jobs, store)
     if not asked.json:
         print(table_of(results, labels))
+    if {*PEERS, "auto"} <= set(labels):
+        budgets = tuple(budget for budget in BUDGETS if budget <= asked.evaluations)
+        judged = goals_of(results, labels, budgets)
+        figures, goals = figures | judged[0], goals + judged[1]
     if asked.write:
         picture(results, labels, DOCS / "search-quality.svg")
-        text = page(results, labels, seeds, figures, goals)
+        text = page(results, labels, asked.seeds, figures, goals)
         atomic_write(DOCS / "search-quality.md", text)
-    finish({"seeds": seeds, "tasks": len(tasks), **figures}, goals, asked)
+    finish(figures, goals, asked)
 
 
 if __name__ == "__main__":

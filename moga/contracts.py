@@ -172,26 +172,33 @@ class Objective:
 
     def __str__(self) -> str:
         """Return the text that `parse_objective` (for limits: `parse_constraint`) reads back."""
+        below, above = _bound(self.upper, math.inf), _bound(self.lower, -math.inf)
         if not self.optimised:
-            lower = f"{self.lower!r}<=" if self.lower > -math.inf else ""
-            return f"{lower}{self.name}" + (f"<={self.upper!r}" if self.upper < math.inf else "")
+            lower = above[1] + above[0].replace(">", "<")
+            return f"{lower}{self.name}{''.join(below)}"
         text = self.name
         if self.direction != METRICS[self.metric].direction:
             text += f":{self.direction}"
         if self.weight != 1:
             text += f"*{self.weight!r}"
-        if self.upper < math.inf:
-            text += f"<={self.upper!r}"
-        if self.lower > -math.inf:
-            text += f">={self.lower!r}"
-        return text
+        return text + "".join(below + above)
+
+
+def _bound(limit: float, unlimited: float) -> tuple[str, str]:
+    """Return the sign and number of a limit, strict where a number beside it is meant."""
+    if limit == unlimited:
+        return "", ""
+    sign, beside = "<" if unlimited > 0 else ">", math.nextafter(limit, unlimited)
+    if len(repr(beside)) + 8 < len(repr(limit)):  # 8.0 instead of 7.999999999999999
+        return sign, repr(beside)
+    return f"{sign}=", repr(limit)
 
 
 _NUMBER: Final = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _PLACE: Final = r"(?:@(?P<device>[\w.+\-()=,/'\"]+?))?"
 _OBJECTIVE: Final = re.compile(
     rf"(?P<metric>[a-z_]+){_PLACE}(?::(?P<direction>\w+))?"
-    rf"(?:\*(?P<weight>-?{_NUMBER}))?(?P<limits>(?:(?:<=|>=)-?{_NUMBER})*)"
+    rf"(?:\*(?P<weight>-?{_NUMBER}))?(?P<limits>(?:[<>]=?-?{_NUMBER})*)"
 )
 _CONSTRAINT: Final = re.compile(
     rf"(?:(?P<lower>{_NUMBER})(?P<lower_op><=|<))?(?P<metric>[a-z_]+){_PLACE}"
@@ -199,10 +206,18 @@ _CONSTRAINT: Final = re.compile(
 )
 
 
+def _limit(sign: str, number: float) -> float:
+    """Return the last number that a sign allows."""
+    if "=" in sign:
+        return number
+    return math.nextafter(number, -math.inf if sign == "<" else math.inf)
+
+
 def parse_objective(text: str) -> Objective:
     """Read ``metric[@device][:min|max][*weight][<=limit][>=limit]``.
 
-    The direction defaults to the metric's nature, the weight to 1.
+    The direction defaults to the metric's nature, the weight to 1. A strict ``<`` or ``>`` excludes
+    the limit itself.
 
     Raises:
         InvalidObjective: text of another form.
@@ -221,8 +236,10 @@ def parse_objective(text: str) -> Objective:
     metric, direction = match["metric"], match["direction"]
     if metric not in METRICS:
         raise UnknownName("metric", metric, METRICS)
-    limits = re.findall(rf"(<=|>=)(-?{_NUMBER})", match["limits"])
-    bounds = {"upper" if sign == "<=" else "lower": float(number) for sign, number in limits}
+    limits = re.findall(rf"([<>]=?)(-?{_NUMBER})", match["limits"])
+    bounds = {
+        "upper" if "<" in sign else "lower": _limit(sign, float(number)) for sign, number in limits
+    }
     if len(bounds) < len(limits):
         raise InvalidObjective(f"objective {text!r} gives the same limit twice")
     if direction not in (None, "min", "max"):
@@ -257,15 +274,10 @@ def parse_constraint(text: str) -> Objective:
         raise UnknownName("metric", match["metric"], METRICS)
     lower, upper = -math.inf, math.inf
     if match["lower_op"]:
-        number = float(match["lower"])
-        lower = number if match["lower_op"] == "<=" else math.nextafter(number, math.inf)
+        lower = _limit(match["lower_op"].replace("<", ">"), float(match["lower"]))
     if match["op"]:
-        number = float(match["bound"])
-        if match["op"].startswith(">"):
-            floor = number if match["op"] == ">=" else math.nextafter(number, math.inf)
-            lower = max(lower, floor)
-        else:
-            upper = number if match["op"] == "<=" else math.nextafter(number, -math.inf)
+        limit = _limit(match["op"], float(match["bound"]))
+        lower, upper = (max(lower, limit), upper) if ">" in match["op"] else (lower, limit)
     return Objective(
         metric=match["metric"],
         direction=METRICS[match["metric"]].direction,

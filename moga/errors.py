@@ -60,7 +60,9 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        lower = {each.lower(): each for each in reversed(self.known)}
+        close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
+        near = [lower[each] for each in close]
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         super().__init__(
             f"unknown {kind} {name!r}.{hint} Known: {', '.join(self.known) or 'none'}."

@@ -145,7 +145,7 @@ class Plan:
         wanted = _on_each(built.default_objectives, names) if objectives is None else objectives
         goals = tuple(_objective(item, names) for item in wanted)
         limits = tuple(_limit(item, names) for item in constraints)
-        _check_names(goals, limits)
+        _check_names(goals, limits, weighted=any("*" in str(item) for item in wanted))
         if data is None and not _evaluated(goals + limits):
             images = None  # those that ship would not be looked at
         if images is not None:
@@ -480,7 +480,10 @@ def _placed(objective: Objective, devices: list[str]) -> Objective:
     return objective if len(devices) > 1 else dataclasses.replace(objective, device="")
 
 
-def _check_names(goals: tuple[Objective, ...], limits: tuple[Objective, ...]) -> None:
+def _check_names(
+    goals: tuple[Objective, ...], limits: tuple[Objective, ...], *, weighted: bool
+) -> None:
+    """Check objectives and limits; `weighted`: the text of one gives a weight, be it 1."""
     if not goals:
         raise InvalidObjective(f"give at least one objective, of {', '.join(METRICS)}")
     names = [goal.name for goal in goals]
@@ -489,7 +492,7 @@ def _check_names(goals: tuple[Objective, ...], limits: tuple[Objective, ...]) ->
     if not any(goal.weight > 0 for goal in goals):
         raise InvalidObjective("all weights are 0; give at least one objective a weight above 0")
     weights = [goal.weight for goal in goals]
-    if set(weights) != {1.0} and abs(sum(weights) - 1) > _ROUNDING:
+    if (weighted or set(weights) != {1.0}) and abs(sum(weights) - 1) > _ROUNDING:
         given = " + ".join(f"{weight:g}" for weight in weights)
         shares = ", ".join(f"{goal.name}*{goal.weight / sum(weights):.3g}" for goal in goals)
         raise InvalidObjective(

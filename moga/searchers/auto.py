@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from moga.contracts import Genomes, Observations, Problem
-from moga.errors import Exhausted, UsageError
+from moga.errors import Exhausted
+from moga.searchers.arguments import check_integer
 from moga.searchers.base import BaseSearcher
 from moga.searchers.bayes import Bayes
 from moga.searchers.improvement import MOST_OBJECTIVES
@@ -41,8 +42,7 @@ class Auto(BaseSearcher):
         *,
         switch: int = 400,
     ) -> None:
-        if isinstance(switch, bool) or not isinstance(switch, int) or switch < 0:
-            raise UsageError(f"switch is {switch!r}; give a number of results, 0 or more")
+        check_integer("switch", switch, 0)
         super().__init__(problem, rng)
         first, second = rng.spawn(2)
         self.switch, self.told = switch, 0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Observations, Problem, Searcher
 from moga.errors import Exhausted, FormatError, InvalidGenome, UsageError
+from moga.searchers.arguments import check_genomes
 from moga.spaces.base import mutate, sample_sobol, sample_uniform
 
 __all__ = ["BaseSearcher", "starting_genomes", "take_first"]
@@ -60,12 +61,14 @@ class BaseSearcher(Searcher):
         Raises:
             Exhausted: every genome of the space was offered or told.
             UsageError: n below 1.
+            InvalidGenome: the method proposed what is no genome.
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise UsageError(f"asked for {n!r} genomes; ask for 1 or more")
         found: list[NDArray[np.int64]] = []
         for attempt in range(_ROUNDS):
             proposed = self._ask(int(n) - len(found), attempt)
+            proposed = check_genomes(f"what {type(self).__name__} proposed", proposed, self.problem)
             if not len(proposed):
                 return self._stack(found)
             found += self._new(proposed)
@@ -248,21 +251,9 @@ def starting_genomes(
             raise UsageError(f"start is {start!r}; give 'sobol' or 'uniform', or a list of genomes")
         draw = sample_sobol if start == "sobol" else sample_uniform
         return draw(problem.sizes, n, rng)
-    given = np.asarray(start)
-    sizes = problem.sizes
-    if given.ndim != 2 or given.shape[1] != len(sizes) or given.dtype.kind not in "iu":
-        raise InvalidGenome(
-            f"start holds genomes of shape {given.shape} and type {given.dtype}; give integers of "
-            f"shape (n, {len(sizes)})"
-        )
-    if (wrong := (given < 0) | (given >= sizes)).any():
-        row, column = np.argwhere(wrong)[0]
-        raise InvalidGenome(
-            f"genome {row} of start has {given[row, column]} for gene "
-            f"{problem.genes[column].name!r}; allowed: 0 to {sizes[column] - 1}"
-        )
-    filling = sample_sobol(sizes, max(n - len(given), 0), rng)
-    return np.concatenate([given.astype(np.int64), filling])
+    given = check_genomes("start", start, problem)
+    filling = sample_sobol(problem.sizes, max(n - len(given), 0), rng)
+    return np.concatenate([given, filling])
 
 
 def _select(observations: Observations, genomes: Genomes, rows: NDArray[np.bool_]) -> Observations:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from moga.contracts import Costs, Genomes, Observations, Problem
 from moga.errors import UsageError
 from moga.pareto.dominance import nondominated
+from moga.searchers.arguments import check_integer
 from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.crowding import weighted_crowding
 from moga.searchers.gaussian import Encoding, GaussianProcess, Hypers, Points, Prediction
@@ -80,17 +81,14 @@ class Bayes(BaseSearcher):
                 f"bayes works on 1 to {MOST_OBJECTIVES} objectives; this problem has "
                 f"{len(problem.objectives)}. Use nsga2"
             )
-        for name, value, least in (("initial", initial, 1), ("cap", cap, 10)):
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or value < least
-            ):
-                raise UsageError(f"{name} is {value!r}; give an integer of {least} or more")
+        initial = min(2 * len(problem.genes), 20) if initial is None else initial
+        check_integer("initial", initial)
+        check_integer("cap", cap, 10)
         super().__init__(problem, rng)
         self.cap = cap
         self.sample = sample_sobol(self.sizes, _SAMPLE, rng)
         self._scale()
-        count = min(2 * len(self.sizes), 20) if initial is None else initial
-        self.waiting = starting_genomes(problem, start, count, rng)
+        self.waiting = starting_genomes(problem, start, initial, rng)
         self.genomes, self.pending = self._stack([]), self._stack([])
         self.costs = np.empty((0, len(problem.objectives)))
         self.feasible = np.empty(0, dtype=bool)

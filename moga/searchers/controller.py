@@ -5,7 +5,6 @@ torch is imported when the first controller is made, not before.
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from moga.contracts import Costs, Genomes, Observations, Problem
 from moga.errors import FormatError, UsageError
+from moga.searchers.arguments import check_integer, check_number, check_word
 from moga.searchers.base import BaseSearcher
 from moga.spaces.base import sample_uniform
 
@@ -132,9 +132,13 @@ class Controller(BaseSearcher):
         epochs: int = 4,
         clip: float = 0.2,
     ) -> None:
-        _check_word("algorithm", algorithm, ("ppo", "reinforce"))
-        _check_counts(batch=batch, hidden=hidden, epochs=epochs)
-        _check_numbers(exponent, learning_rate, entropy, clip)
+        check_word("algorithm", algorithm, ("ppo", "reinforce"))
+        for name, value in (("batch", batch), ("hidden", hidden), ("epochs", epochs)):
+            check_integer(name, value)
+        check_number("exponent w", exponent, most=0)
+        check_number("learning_rate", learning_rate, 0, ends=False)
+        check_number("entropy", entropy, 0)
+        check_number("clip", clip, 0, 1, ends=False)
         super().__init__(problem, rng)
         self.exponent, self.batch = exponent, batch
         self._accuracy, self._minimised = _pair(problem)
@@ -276,7 +280,7 @@ class Controller(BaseSearcher):
                 raise UsageError(f"targets are {list(targets)!r}; give numbers above 0")
             return goals
         count = 5 if targets is None else targets
-        _check_counts(targets=count)
+        check_integer("targets", count)
         if self._minimised is None:
             return self._weights(int(count))
         sample = sample_uniform(self.sizes, _SAMPLE, self.rng)
@@ -593,25 +597,3 @@ def _shares(latencies: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Return targets that evenly spaced shares keep, shape (count,); nan where unknown."""
     shares = np.linspace(*_SHARES, count) if count > 1 else np.array([0.5])
     return np.asarray(np.maximum(np.quantile(latencies, shares), _TINY))
-
-
-def _check_word(name: str, word: str, allowed: tuple[str, ...]) -> None:
-    if word not in allowed:
-        raise UsageError(f"{name} is {word!r}; give one of {', '.join(allowed)}")
-
-
-def _check_counts(**counts: object) -> None:
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UsageError(f"{name} is {count!r}; give an integer of 1 or more")
-
-
-def _check_numbers(exponent: float, learning_rate: float, entropy: float, clip: float) -> None:
-    if not (math.isfinite(exponent) and exponent <= 0):
-        raise UsageError(f"exponent is {exponent!r}; give w, a number of 0 or less such as -0.07")
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise UsageError(f"learning_rate is {learning_rate!r}; give a number above 0")
-    if not (math.isfinite(entropy) and entropy >= 0):
-        raise UsageError(f"entropy is {entropy!r}; give a number of 0 or more")
-    if not 0 < clip < 1:
-        raise UsageError(f"clip is {clip!r}; give a number between 0 and 1")

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Costs, Genomes, Observations, Problem
-from moga.errors import UsageError
 from moga.pareto import nondominated_ranks
+from moga.searchers.arguments import check_integer, check_word
 from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.preselection import Preselection
 from moga.spaces.base import mutate, sample_uniform
@@ -59,12 +59,9 @@ class RegularizedEvolution(BaseSearcher):
         start: str | Sequence[Sequence[int]] | Genomes = "uniform",
         oversample: int = 8,
     ) -> None:
-        if isinstance(population, bool) or not isinstance(population, int) or population < 2:
-            raise UsageError(f"population is {population!r}; give an integer of 2 or more")
-        if isinstance(sample, bool) or not isinstance(sample, int) or not 1 <= sample <= population:
-            raise UsageError(f"sample is {sample!r}; give an integer from 1 to {population}")
-        if best not in ("dominance", "scalar"):
-            raise UsageError(f"best is {best!r}; give 'dominance' or 'scalar'")
+        check_integer("population", population, 2)
+        check_integer("sample", sample, 1, population)
+        check_word("best", best, ("dominance", "scalar"))
         super().__init__(problem, rng)
         self.population, self.sample, self.best = population, sample, best
         self.preselection = Preselection(problem, oversample)

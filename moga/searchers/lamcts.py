@@ -15,7 +15,9 @@ dominate it (the dominance number, as in LaMOO, Zhao et al. 2022) and the improv
 hypervolume, where known costs are exact. The tree is learned anew at each ask, from at most `cap`
 samples. A node stays whole where the border leaves a side with too few samples, or where the
 samples on the good side of the border are not better than those on the other: then the border
-contradicts the clusters. A batch believes in the mean of what it has chosen so far.
+contradicts the clusters. A batch believes in the mean of what it has chosen so far. The process
+takes in every result, but its parameters are fitted anew, from the last ones on, only when there is
+a tenth more of them.
 
 The only door to BoTorch. It is loaded at the first ask that needs a model; its own log expected
 improvement compiles a kernel for many seconds at its first call, so that function stands here.
@@ -34,6 +36,7 @@ from scipy.special import erfcx
 from moga.contracts import Costs, Gene, Genomes, Observations, Problem
 from moga.errors import UsageError
 from moga.pareto.dominance import nondominated, nondominated_ranks
+from moga.searchers.arguments import check_integer, check_number
 from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.improvement import MOST_OBJECTIVES, expected_volume
 from moga.spaces.base import mutate, sample_sobol, sample_uniform
@@ -46,6 +49,9 @@ _DRAWS: Final = 4
 
 _STEPS: Final = 20
 """Steps of L-BFGS a fit of the process."""
+
+_GROWTH: Final = 1.1
+"""Parameters of the process are fitted anew when there are so many times more results."""
 
 _STRATUM_DRAWS: Final = 1 << 18
 """How many genomes are drawn at most to fill the pool of a stratum."""
@@ -69,10 +75,11 @@ class LAMCTS(BaseSearcher):
         leaf: a region of fewer samples is not split (the paper's theta).
         exploration: the constant of the bound (the paper's C_p), for rewards from 0 to 1.
         cap: most samples that are learned from.
-        metric: the objective that cuts the stratum, known beforehand, such as "latency".
-        lower: the stratum begins here, in the metric's unit.
-        upper: it ends before this. With a stratum, the one objective that is not known counts, and
-            nothing outside is proposed until its pool and the pool's mutants are used up.
+        metric: the objective that cuts the stratum, known beforehand, such as "latency"; "": none.
+        lower: the stratum begins here, in the metric's unit; without, with the smallest value.
+        upper: it ends before this; without, with the largest value. With a stratum, the one
+            objective that is not known counts, and nothing outside is proposed until its pool and
+            the pool's mutants are used up.
         pool: genomes of the stratum that are drawn by Sobol's sequence at the start.
 
     Raises:
@@ -97,14 +104,11 @@ class LAMCTS(BaseSearcher):
         pool: int = 2000,
     ) -> None:
         initial = min(2 * len(problem.genes), 20) if initial is None else initial
-        for name, value, least in (
-            *(("initial", initial, 1), ("leaf", leaf, 2 * _LEAST)),
-            *(("cap", cap, 10), ("pool", pool, 1)),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UsageError(f"{name} is {value!r}; give an integer of {least} or more")
-        if not exploration >= 0:
-            raise UsageError(f"exploration is {exploration!r}; give a number of 0 or more")
+        check_integer("initial", initial)
+        check_integer("leaf", leaf, 2 * _LEAST)
+        check_integer("cap", cap, 10)
+        check_integer("pool", pool)
+        check_number("exploration", exploration, 0)
         super().__init__(problem, rng)
         self.leaf, self.exploration, self.cap = leaf, exploration, cap
         self.waiting = starting_genomes(problem, start, initial, rng)
@@ -124,6 +128,8 @@ class LAMCTS(BaseSearcher):
         self.genomes = self._stack([])
         self.costs = np.empty((0, len(problem.objectives)))
         self.feasible = np.empty(0, dtype=bool)
+        self.fitted = 0
+        self.parameters: dict[int, NDArray[np.float64]] = {}
 
     def _ask(self, n: int, attempt: int) -> Genomes:
         first, self.waiting = take_first(self.waiting, n, self.foreign)
@@ -187,11 +193,15 @@ class LAMCTS(BaseSearcher):
     def _belief(self, rows: NDArray[np.int64]) -> "_Belief":
         usable = self.feasible[rows] if self.feasible[rows].any() else np.ones(len(rows), bool)
         costs = self._proxy(rows)
-        models = {
-            place: _Model(self.problem.genes, self.genomes[rows], costs[:, place])
-            for place, column in enumerate(self.columns)
-            if not self.known[column]
-        }
+        if grown := len(self.costs) >= _GROWTH * self.fitted:
+            self.fitted = len(self.costs)
+        models = {}
+        for place, column in enumerate(self.columns):
+            if not self.known[column]:
+                last = self.parameters.get(place)
+                model = _Model(self.problem.genes, self.genomes[rows], costs[:, place], last, grown)
+                models[place] = model
+                self.parameters[place] = model.parameters
         return _Belief(models, costs[usable], self.costs[:, self.columns].max(axis=0))
 
     def _sampled(
@@ -246,6 +256,9 @@ class LAMCTS(BaseSearcher):
             "genomes": self.genomes,
             "costs": self.costs,
             "feasible": self.feasible,
+            "fitted": self.fitted,
+            "places": list(self.parameters),
+            "parameters": [list(values) for values in self.parameters.values()],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -260,6 +273,9 @@ class LAMCTS(BaseSearcher):
         shape = (-1, len(self.problem.objectives))
         self.costs = np.array(state["costs"], dtype=np.float64).reshape(shape)
         self.feasible = np.array(state["feasible"], dtype=bool)
+        self.fitted = int(state["fitted"])
+        pairs = zip(state["places"], state["parameters"], strict=True)
+        self.parameters = {int(place): np.array(values) for place, values in pairs}
 
 
 @dataclasses.dataclass
@@ -402,15 +418,16 @@ class _Stratum:
         cls, problem: Problem, known: NDArray[np.bool_], metric: str, lower: float, upper: float
     ) -> "_Stratum | None":
         if not metric:
-            if np.isfinite([lower, upper]).any():
+            if (lower, upper) != (-np.inf, np.inf):
                 raise UsageError("lower and upper cut a stratum; say of which metric")
             return None
         names = [objective.name for objective in problem.objectives]
         if metric not in names or not known[names.index(metric)]:
             can = ", ".join(name for name, k in zip(names, known, strict=True) if k) or "none"
             raise UsageError(f"metric is {metric!r}; objectives that are known beforehand: {can}")
-        if not lower < upper:
-            raise UsageError(f"nothing lies from {lower} to {upper}")
+        numbers = isinstance(lower, int | float) and isinstance(upper, int | float)
+        if not numbers or not lower < upper:
+            raise UsageError(f"nothing lies from {lower!r} to {upper!r}; give numbers that rise")
         column = names.index(metric)
         return cls(column, problem.objectives[column].sign, lower, upper)
 
@@ -468,9 +485,26 @@ class _Model:
 
     Categories correlate by Hamming distance, integers (as shares of their range) by Matern 5/2;
     both together by BoTorch's sum and product of the two (Ru et al. 2020).
+
+    Args:
+        genes: n of them.
+        genomes: samples, shape (n, genes).
+        costs: theirs, shape (n,).
+        start: parameters to begin with; None: BoTorch's.
+        fitted: whether they are fitted, or taken as they are.
+
+    Attributes:
+        parameters: what came of it.
     """
 
-    def __init__(self, genes: Sequence[Gene], genomes: Genomes, costs: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        genes: Sequence[Gene],
+        genomes: Genomes,
+        costs: NDArray[np.float64],
+        start: NDArray[np.float64] | None,
+        fitted: bool,
+    ) -> None:
         with warnings.catch_warnings():
             # torch.jit.script is deprecated where linear_operator uses it at import; and BoTorch
             # warns of unscaled categories and of fits that end at their last step
@@ -493,9 +527,15 @@ class _Model:
                 self.model = MixedSingleTaskGP(x, y, cat_dims=categories, outcome_transform=None)
             else:
                 self.model = SingleTaskGP(x, y, outcome_transform=None)
-            self.model.train()
-            likelihood = ExactMarginalLogLikelihood(self.model.likelihood, self.model)
-            fit_gpytorch_mll_scipy(likelihood, options={"maxiter": _STEPS})
+            values = list(self.model.parameters())
+            if start is not None:
+                torch.nn.utils.vector_to_parameters(torch.tensor(start), values)
+            if fitted:
+                self.model.train()
+                likelihood = ExactMarginalLogLikelihood(self.model.likelihood, self.model)
+                fit_gpytorch_mll_scipy(likelihood, options={"maxiter": _STEPS})
+            vector = torch.nn.utils.parameters_to_vector(values)
+            self.parameters: NDArray[np.float64] = vector.detach().numpy().copy()
             self.model.eval()
         self.x: Any = x
         self.y: Any = y[:, 0]

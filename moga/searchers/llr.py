@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moga.contracts import Costs, Genome, Genomes, Observations, Problem
 from moga.errors import UsageError
 from moga.pareto.dominance import nondominated
+from moga.searchers.arguments import check_integer, check_word
 from moga.searchers.base import BaseSearcher, take_first
 from moga.searchers.combine import added_area, best_combinations, undominated
 from moga.searchers.superblocks import Fit, Moments, Regression, super_blocks
@@ -89,8 +90,9 @@ class LLR(BaseSearcher):
         combine: "auto", "dynamic", "enumerate" or "random".
         explore: "thompson", or "none" as in the paper.
         budgets: largest values of the budget's cost (latency where it is an objective), above 0
-            unless that is maximised (its cost is then its negative); None: every budget at which
-            another combination becomes the best.
+            unless that is maximised (its cost is then its negative). One that nothing keeps has no
+            winner; where none is kept in prediction, what comes closest is asked for. None: every
+            budget at which another combination becomes the best.
         draws: random structures an ask, for "random".
         choices: most choices of one super-block that are considered; of more, this many spread
             evenly.
@@ -98,7 +100,7 @@ class LLR(BaseSearcher):
 
     Raises:
         UsageError: an option out of range; the paper's regression where no super-block has an
-            ordinal gene; budgets for a single objective.
+            ordinal gene; budgets for a single objective, or of a known cost and all below it.
     """
 
     def __init__(
@@ -115,10 +117,14 @@ class LLR(BaseSearcher):
         choices: int = 4096,
         kept: int = 512,
     ) -> None:
-        _check(variants=variants, draws=draws, choices=choices, kept=kept)
-        _check_word("regression", regression, ("ridge", "paper"))
-        _check_word("combine", combine, ("auto", "dynamic", "enumerate", "random"))
-        _check_word("explore", explore, ("thompson", "none"))
+        for name, value in (
+            *(("variants", variants), ("draws", draws)),
+            *(("choices", choices), ("kept", kept)),
+        ):
+            check_integer(name, value)
+        check_word("regression", regression, ("ridge", "paper"))
+        check_word("combine", combine, ("auto", "dynamic", "enumerate", "random"))
+        check_word("explore", explore, ("thompson", "none"))
         super().__init__(problem, rng)
         self.regression: Regression = regression
         self.variants, self.explore, self.draws, self.kept = variants, explore, draws, kept
@@ -154,6 +160,8 @@ class LLR(BaseSearcher):
         self._origins: dict[bytes, Genomes] = {}
         self._sums = np.zeros((3, len(known)))
         self._parts: dict[int | None, list[Costs]] = {}
+        if self.budgets and self.budgeted not in self.unknown:
+            self._check_reach()
 
     def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - a new draw, new winners
         if self._asked < 0:
@@ -359,7 +367,7 @@ class LLR(BaseSearcher):
     def _within(
         self, budget: NDArray[np.float64], score: NDArray[np.float64], n: int
     ) -> NDArray[np.int64]:
-        """Return rows of the best within each budget in turn; of all rows where none is within."""
+        """Return rows of the best within each budget in turn; the closest where none is within."""
         left = np.ones(len(score), dtype=bool)
         rows: list[int] = []
         for limit in itertools.islice(itertools.cycle(self.budgets), n):
@@ -367,7 +375,7 @@ class LLR(BaseSearcher):
             if within.any():
                 rows.append(int(np.where(within, score, -np.inf).argmax()))
                 left[rows[-1]] = False
-        return np.array(rows or [int(score.argmax())], dtype=np.int64)
+        return np.array(rows or [int(budget.argmin())], dtype=np.int64)
 
     def _gaining(
         self,
@@ -509,6 +517,30 @@ class LLR(BaseSearcher):
             )
         return given
 
+    def _check_reach(self) -> None:
+        """Refuse budgets that nothing keeps, where that is known.
+
+        Where costs do not add up over super-blocks, the least cost is that of the combination of
+        the least parts and of many random genomes.
+        """
+        if self.combine == "enumerate":
+            least = float(np.nanmin(self._space_costs[:, self.budgeted]))
+        else:
+            found = [sample_uniform(self.sizes, self.draws, np.random.default_rng(0))]
+            for resolution in self._resolutions:
+                genome = self._base(resolution)
+                blocks = [b for b in self.blocks if self._resolution not in b.positions]
+                for block, part in zip(blocks, self._known_parts(resolution), strict=True):
+                    genome[block.positions] = block.choices[np.nanargmin(part[:, self.budgeted])]
+                found.append(genome[None])
+            least = float(np.nanmin(self.problem.known(np.concatenate(found))[:, self.budgeted]))
+        if max(self.budgets) < least:
+            objective = self.problem.objectives[self.budgeted or 0]
+            raise UsageError(
+                f"budgets are {list(self.budgets)} of {objective.name}, but no network costs less "
+                f"than {least:g}; give a budget of that or more"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Return all state as JSON values and numpy arrays."""
         return {
@@ -543,14 +575,3 @@ def _budgeted(problem: Problem, known: Costs) -> int | None:
     latency = [c for c in columns if problem.objectives[c].metric == "latency"]
     cheap = [c for c in columns if not math.isnan(known[c])]
     return [*latency, *cheap, columns[-1]][0]
-
-
-def _check(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise UsageError(f"{name} is {number!r}; give an integer of 1 or more")
-
-
-def _check_word(name: str, word: str, allowed: tuple[str, ...]) -> None:
-    if word not in allowed:
-        raise UsageError(f"{name} is {word!r}; give one of {', '.join(allowed)}")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from moga.contracts import Genomes, Observations, Problem
-from moga.errors import UsageError
 from moga.pareto import nondominated
+from moga.searchers.arguments import check_integer
 from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.preselection import Preselection
 from moga.spaces.base import mutate, sample_uniform
@@ -50,8 +50,7 @@ class LocalSearch(BaseSearcher):
         start: str | Sequence[Sequence[int]] | Genomes = "sobol",
         oversample: int = 8,
     ) -> None:
-        if isinstance(initial, bool) or not isinstance(initial, int) or initial < 1:
-            raise UsageError(f"initial is {initial!r}; give an integer of 1 or more")
+        check_integer("initial", initial)
         super().__init__(problem, rng)
         self.preselection = Preselection(problem, oversample)
         self.waiting = starting_genomes(problem, start, initial, rng)

@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Costs, Gene, Genomes, Problem
-from moga.errors import FormatError, UsageError
+from moga.errors import FormatError, UnknownName, UsageError
+from moga.searchers.arguments import check_number
 
 __all__ = ["HierarchicalMutation", "Policy", "Rates"]
 
@@ -58,12 +59,25 @@ class Rates:
     prior: float = 0.15
     controller: float = 0.7
 
+    @classmethod
+    def of(cls, given: Mapping[str, float]) -> "Rates":
+        """Return the rates that a mapping gives, the others as they are.
+
+        Raises:
+            UsageError: no mapping, or values that make no rates.
+            UnknownName: a rate that does not exist.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(given, Mapping):
+            raise UsageError(f"rates are {given!r}; give a mapping of {', '.join(names)}")
+        for name in given:
+            if name not in names:
+                raise UnknownName("rate", name, names)
+        return cls(**given)
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if not 0 <= getattr(self, field.name) <= 1:
-                raise UsageError(
-                    f"rate {field.name} is {getattr(self, field.name)}; give a share from 0 to 1"
-                )
+            check_number(f"rate {field.name}", getattr(self, field.name), 0, 1)
         if abs(self.random + self.reinforced + self.prior - 1) > 1e-9:
             raise UsageError(
                 f"rates random {self.random}, reinforced {self.reinforced} and prior {self.prior} "

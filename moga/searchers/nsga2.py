@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Observations, Problem
-from moga.errors import UsageError
+from moga.searchers.arguments import check_integer, check_number, check_word
 from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.crowding import survive
 from moga.searchers.mutation import HierarchicalMutation, Rates
@@ -57,8 +57,8 @@ class NSGA2(BaseSearcher):
             without an evaluation; 1: no pre-selection.
 
     Raises:
-        UsageError: a population below 4, offspring below 1, a probability outside 0..1, another
-            start or mode, an oversample below 1.
+        UsageError: a population below 4, offspring below 1, a probability outside 0..1, rates that
+            `Rates` refuses, a negative step, another start or mode, an oversample below 1.
         InvalidGenome: genomes in `start` that are out of range.
     """
 
@@ -76,19 +76,16 @@ class NSGA2(BaseSearcher):
         mode: Literal["generational", "steady"] = "generational",
         oversample: int = 8,
     ) -> None:
-        if isinstance(population, bool) or not isinstance(population, int) or population < 4:
-            raise UsageError(f"population is {population!r}; give an integer of 4 or more")
+        check_integer("population", population, 4)
         offspring = population // 2 if offspring is None else offspring
-        if isinstance(offspring, bool) or not isinstance(offspring, int) or offspring < 1:
-            raise UsageError(f"offspring is {offspring!r}; give an integer of 1 or more")
-        if not 0 <= crossover <= 1:
-            raise UsageError(f"crossover is {crossover!r}; give a probability from 0 to 1")
-        if mode not in ("generational", "steady"):
-            raise UsageError(f"mode is {mode!r}; give 'generational' or 'steady'")
+        check_integer("offspring", offspring)
+        check_number("crossover", crossover, 0, 1)
+        check_number("step", step, 0)
+        check_word("mode", mode, ("generational", "steady"))
         super().__init__(problem, rng)
         self.population, self.offspring = population, offspring
         self.crossover, self.mode, self.start = crossover, mode, start
-        rates = rates if isinstance(rates, Rates) else Rates(**(rates or {}))
+        rates = rates if isinstance(rates, Rates) else Rates.of(rates or {})
         self.mutation = HierarchicalMutation(problem, rates, step)
         self.preselection = Preselection(problem, oversample)
         self.survivors = _Members.none(problem)

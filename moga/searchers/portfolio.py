@@ -13,6 +13,7 @@ from moga.contracts import Costs, Genomes, Observations, Problem, Searcher
 from moga.errors import Exhausted, FormatError, UsageError
 from moga.pareto import hypervolume, nondominated
 from moga.runtime.remote import Pending, RemoteSearcher, remote
+from moga.searchers.arguments import check_genomes, check_integer
 from moga.searchers.base import BaseSearcher
 from moga.spaces.base import sample_uniform
 
@@ -74,13 +75,13 @@ class Portfolio(BaseSearcher):
     ) -> None:
         if isinstance(searchers, str) or not len(searchers):
             raise UsageError(f"searchers is {searchers!r}; give a list of one or more")
-        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-            raise UsageError(f"window is {window!r}; give an integer of 1 or more")
+        check_integer("window", window)
         for spec in searchers:  # here and not in an actor, which says so at its first ask only
             if isinstance(spec, str):
                 registry.parameters("searcher", spec)
         super().__init__(problem, rng)
         self.window = window
+        self.names = [spec if isinstance(spec, str) else _named(spec) for spec in searchers]
         seeds = rng.integers(2**63, size=len(searchers))
         make = _remote if remote else _local
         self.members = [
@@ -100,6 +101,8 @@ class Portfolio(BaseSearcher):
                 genomes = self.members[member].ask(n)
             except Exhausted:
                 continue
+            source = f"what the member {self.names[member]} of the portfolio proposed"
+            genomes = check_genomes(source, genomes, self.problem)
             if len(genomes):
                 return self._owned(genomes, member)
             waiting = True
@@ -305,6 +308,10 @@ class _Remote(_Member):
         self.searcher.load_state_dict(state["searcher"])
         self.pending = None
         self.ahead = np.array(state["ahead"], dtype=np.int64) if len(state["ahead"]) else None
+
+
+def _named(spec: Any) -> str:
+    return str(getattr(spec, "__qualname__", type(spec).__qualname__))
 
 
 def _build(spec: Any, problem: Problem, rng: np.random.Generator) -> Searcher:

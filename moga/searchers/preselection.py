@@ -6,8 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from moga.contracts import Costs, Genomes, Observations, Problem
-from moga.errors import FormatError, UsageError
+from moga.errors import FormatError
 from moga.pareto import nondominated
+from moga.searchers.arguments import check_integer
 from moga.searchers.base import BaseSearcher
 from moga.searchers.crowding import survive
 from moga.searchers.gaussian import Encoding, GaussianProcess, Hypers
@@ -44,8 +45,7 @@ class Preselection:
     """
 
     def __init__(self, problem: Problem, oversample: int) -> None:
-        if isinstance(oversample, bool) or not isinstance(oversample, int) or oversample < 1:
-            raise UsageError(f"oversample is {oversample!r}; give an integer of 1 or more")
+        check_integer("oversample", oversample)
         self.problem = problem
         reference = np.asarray(problem.reference, dtype=np.int64)[None]
         self.hard = np.isnan(problem.known(reference)[0])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Observations, Problem
 from moga.errors import FormatError, UnknownName, UsageError
+from moga.searchers.arguments import check_integer, check_word
 from moga.searchers.base import BaseSearcher
 from moga.spaces.base import sample_uniform
 
@@ -94,14 +95,10 @@ class Pymoo(BaseSearcher):
         limits: str = "auto",
         generations: int | None = None,
     ) -> None:
-        if isinstance(population, bool) or not isinstance(population, int) or population < 4:
-            raise UsageError(f"population is {population!r}; give an integer of 4 or more")
-        if limits not in ("auto", "constraint", "penalty"):
-            raise UsageError(f"limits is {limits!r}; give 'auto', 'constraint' or 'penalty'")
-        if generations is not None and (
-            isinstance(generations, bool) or not isinstance(generations, int) or generations < 1
-        ):
-            raise UsageError(f"generations is {generations!r}; give an integer of 1 or more")
+        check_integer("population", population, 4)
+        check_word("limits", limits, ("auto", "constraint", "penalty"))
+        if generations is not None:
+            check_integer("generations", generations)
         super().__init__(problem, rng)
         self.generations = generations
         self._fresh = _algorithm(algorithm, len(problem.objectives), population, options or {})
@@ -311,6 +308,15 @@ def _algorithm(algorithm: Any, objectives: int, population: int, options: Mappin
         return algorithm
     if not (inspect.isclass(algorithm) and issubclass(algorithm, Algorithm)):
         raise UsageError(f"{algorithm!r} is no algorithm of pymoo: give a name, class or object")
+    taken = {
+        name
+        for base in inspect.getmro(algorithm)[:-1]
+        for name, parameter in inspect.signature(base).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    for name in options:  # pymoo passes on what it does not know, and ignores it
+        if name not in taken:
+            raise UnknownName(f"option of pymoo's {algorithm.__name__}", name, taken)
     arguments = {**_defaults(algorithm, objectives, population), **options}
     try:
         return algorithm(**arguments)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from moga.contracts import Genomes, Observations, Problem
-from moga.errors import UsageError
+from moga.searchers.arguments import check_integer
 from moga.searchers.base import BaseSearcher
 from moga.spaces.base import sample_sobol, sample_uniform
 
@@ -27,8 +27,7 @@ class RandomSearch(BaseSearcher):
     """
 
     def __init__(self, problem: Problem, rng: np.random.Generator, *, start: int = 0) -> None:
-        if isinstance(start, bool) or not isinstance(start, int) or start < 0:
-            raise UsageError(f"start is {start!r}; give the number of Sobol points, 0 or more")
+        check_integer("start", start, 0)
         super().__init__(problem, rng)
         self.initial = sample_sobol(self.sizes, start, rng) if start else self._stack([])
 

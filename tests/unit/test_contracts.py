@@ -39,6 +39,8 @@ def test_a_gene_needs_values_and_factors_that_multiply() -> None:
         ("params:max*.2", Objective("params", "max", 0.2)),
         ("accuracy * 0.4", Objective("accuracy", "max", 0.4)),
         ("latency<=12", Objective("latency", "min", upper=12)),
+        ("latency<8", Objective("latency", "min", upper=math.nextafter(8, 0))),
+        ("accuracy>70", Objective("accuracy", "max", lower=math.nextafter(70, 99))),
         ("accuracy>=70.5", Objective("accuracy", "max", lower=70.5)),
         ("macs*2<=3e8>=1e8", Objective("macs", "min", 2.0, 1e8, 3e8)),
         ("latency@v100:min", Objective("latency", "min", device="v100")),
@@ -56,6 +58,8 @@ def test_parse_objective_and_back(text: str, expected: Objective) -> None:
 def test_the_text_of_an_objective_keeps_every_digit() -> None:
     objective = Objective("latency", "min", weight=1 / 3, upper=12.3456789012)
     assert parse_objective(str(objective)) == objective
+    assert str(parse_objective("latency<8>2")) == "latency<8.0>2.0"
+    assert str(parse_constraint("0.4<latency<=8")) == "0.4<latency<=8.0"
     assert str(Objective("params", "max", 0.2, upper=3e8)) == "params:max*0.2<=300000000.0"
 
 
@@ -64,7 +68,7 @@ def test_the_text_of_an_objective_keeps_every_digit() -> None:
     [
         ("accuracy*", "cannot read objective 'accuracy*'; expected metric"),
         ("", "cannot read objective ''"),
-        ("latency<12", "cannot read objective 'latency<12'"),
+        ("latency=12", "cannot read objective 'latency=12'"),
         ("latency<=1<=2", "objective 'latency<=1<=2' gives the same limit twice"),
         ("latency:up", "objective 'latency:up': direction 'up' is neither min nor max"),
         ("latency*-.4", "weight of latency is -0.4; give 0 or more"),

@@ -78,6 +78,8 @@ def test_images_that_nothing_looks_at_decide_nothing() -> None:
             "the weights 0.5 + 0.9 sum to 1.4 (an objective without one has 1); give all of them, "
             "with the sum 1, or none, for equal ones. These would be accuracy*0.357, latency*0.643",
         ),
+        (("nasbench201", "pixel3", ["accuracy*1", "latency*1"]), InvalidObjective, "sum to 2 (an"),
+        (("nasbench201", "pixel3", ["accuracy*1", "latency"]), InvalidObjective, "sum to 2 (an"),
         (("nasbench201", "pixel3", ["accuracy*.4", "latency"]), InvalidObjective, "sum to 1.4"),
         (
             ("nasbench201", ["pixel3", "pixel2"], ["latency"]),

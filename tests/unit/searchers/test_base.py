@@ -41,6 +41,17 @@ class Waiting(Stubborn):
         return np.empty((0, len(self.sizes)), dtype=np.int64)
 
 
+class Careless(Stubborn):
+    """Proposes whatever it was given."""
+
+    def __init__(self, problem, rng, proposal) -> None:
+        super().__init__(problem, rng)
+        self.proposal = proposal
+
+    def _ask(self, n, attempt):
+        return self.proposal
+
+
 def rng(seed=0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
@@ -204,3 +215,19 @@ def test_given_genomes_start_and_sobol_fills_up() -> None:
 def test_impossible_starts_are_refused(start, error, words) -> None:
     with pytest.raises(error, match=words):
         starting_genomes(problem(), start, 4, rng())
+
+
+@pytest.mark.parametrize(
+    ("proposal", "words"),
+    [
+        ([[1.7, 0, 0]], r"what Careless proposed holds .* type float64; give integers"),
+        ([1, 2, 0], r"what Careless proposed holds genomes of shape \(3,\)"),
+        (None, r"what Careless proposed holds genomes of shape \(\) and type object"),
+        ([[0, 0, 3]], "genome 0 of what Careless proposed has 3 for gene 'g2'; allowed: 0 to 2"),
+    ],
+)
+def test_a_method_that_proposes_no_genomes_is_named(proposal, words) -> None:
+    searcher = Careless(problem(), rng(), proposal)
+    with pytest.raises(InvalidGenome, match=words):
+        searcher.ask(2)
+    assert not searcher.seen

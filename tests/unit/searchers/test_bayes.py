@@ -169,5 +169,5 @@ def test_genomes_out_of_range_are_refused() -> None:
 
 
 def test_auto_refuses_a_negative_switch() -> None:
-    with pytest.raises(UsageError, match="switch is -1; give a number of results, 0 or more"):
+    with pytest.raises(UsageError, match="switch is -1; give an integer of 0 or more"):
         Auto(make_problem(), np.random.default_rng(0), switch=-1)

@@ -242,13 +242,13 @@ def test_state_of_another_policy_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"algorithm": "a2c"}, "algorithm is 'a2c'; give one of ppo, reinforce"),
+        ({"algorithm": "a2c"}, "algorithm is 'a2c'; give 'ppo' or 'reinforce'"),
         ({"batch": 0}, "batch is 0; give an integer of 1 or more"),
         ({"targets": 0}, "targets is 0; give an integer of 1 or more"),
         ({"targets": "fast"}, "targets are 'fast'; give numbers"),
         ({"targets": [0.0]}, r"targets are \[0.0\]; give numbers above 0"),
         ({"targets": []}, r"targets are \[\]; give numbers above 0"),
-        ({"exponent": 0.07}, "exponent is 0.07; give w, a number of 0 or less"),
+        ({"exponent": 0.07}, "exponent w is 0.07; give a number of 0 or less"),
         ({"learning_rate": 0}, "learning_rate is 0; give a number above 0"),
         ({"entropy": -1}, "entropy is -1; give a number of 0 or more"),
         ({"clip": 1}, "clip is 1; give a number between 0 and 1"),

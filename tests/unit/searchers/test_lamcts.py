@@ -129,6 +129,21 @@ def test_better_than_random_search(objectives: int) -> None:
 
 
 @pytest.mark.slow
+def test_the_process_is_fitted_anew_only_with_a_tenth_more_results() -> None:
+    searcher = LAMCTS(make_problem(), np.random.default_rng(0), initial=6)
+    fitted = []
+    for _ in range(8):
+        searcher.tell(Observations.exact(g := searcher.ask(2), true_costs(g)))
+        fitted.append((len(searcher.costs), searcher.fitted))
+    assert fitted == [(2, 0), (4, 0), (6, 0), (8, 6), (10, 8), (12, 10), (14, 12), (16, 14)]
+    searcher.fitted = 1000  # far ahead: nothing is fitted
+    before = {place: values.copy() for place, values in searcher.parameters.items()}
+    searcher.ask(2)
+    assert before.keys() == {0}
+    assert (searcher.parameters[0] == before[0]).all()
+
+
+@pytest.mark.slow
 def test_stratum_is_kept_to_and_searched_well() -> None:
     problem = make_problem((4, 3, 5, 4, 4, 3))
     costs = true_costs(everything(problem))
@@ -145,6 +160,10 @@ def test_stratum_is_kept_to_and_searched_well() -> None:
     [
         ({"leaf": 3}, "leaf is 3; give an integer of 8 or more"),
         ({"exploration": -0.1}, "exploration is -0.1; give a number of 0 or more"),
+        ({"lower": np.nan}, "lower and upper cut a stratum; say of which metric"),
+        ({"lower": np.inf}, "lower and upper cut a stratum; say of which metric"),
+        ({"metric": "latency", "lower": np.nan}, "nothing lies from nan to inf; give numbers"),
+        ({"metric": "latency", "upper": "9"}, "nothing lies from -inf to '9'; give numbers"),
         ({"lower": 1.0}, "lower and upper cut a stratum; say of which metric"),
         ({"metric": "accuracy"}, "metric is 'accuracy'; objectives that are known .*: latency"),
         ({"metric": "latency", "lower": 2.0, "upper": 1.0}, "nothing lies from 2.0 to 1.0"),

@@ -257,9 +257,9 @@ def test_state_of_another_regression_is_refused() -> None:
         ({"variants": 0}, "variants is 0; give an integer of 1 or more"),
         ({"draws": True}, "draws is True; give an integer"),
         ({"choices": 1.5}, "choices is 1.5; give an integer"),
-        ({"regression": "lasso"}, "regression is 'lasso'; give one of ridge, paper"),
-        ({"combine": "all"}, "combine is 'all'; give one of auto, dynamic, enumerate, random"),
-        ({"explore": "ucb"}, "explore is 'ucb'; give one of thompson, none"),
+        ({"regression": "lasso"}, "regression is 'lasso'; give 'ridge' or 'paper'"),
+        ({"combine": "all"}, "combine is 'all'; give 'auto', 'dynamic', 'enumerate' or 'random'"),
+        ({"explore": "ucb"}, "explore is 'ucb'; give 'thompson' or 'none'"),
         ({"budgets": []}, r"budgets are \[\]; give one or more finite numbers"),
         ({"budgets": [np.inf]}, r"budgets are \[inf\]; give one or more finite numbers"),
         ({"budgets": [9, -3]}, r"budgets are \[9, -3\], of latency, which is above 0 .* above 0"),
@@ -271,7 +271,27 @@ def test_options_are_checked(options, message: str) -> None:
 
 
 def test_budgets_of_what_is_maximised_are_its_negatives() -> None:
-    assert made(additive(("accuracy", "params:max"))[0], budgets=[-3]).budgets == (-3.0,)
+    problem, _ = additive(("accuracy", "params:max"))
+    negated = dataclasses.replace(problem, known=lambda genomes: -problem.known(genomes))
+    assert made(negated, budgets=[-3]).budgets == (-3.0,)
+
+
+@pytest.mark.parametrize("combine", ["enumerate", "dynamic"])
+def test_budgets_below_all_known_costs_are_refused(combine) -> None:
+    problem, _ = additive()  # its cheapest network costs 1
+    with pytest.raises(UsageError, match="but no network costs less than 1; give a budget of that"):
+        made(problem, budgets=[0.5, 1e-7], combine=combine)
+    assert made(problem, budgets=[0.5, 1.0], combine=combine).budgets == (0.5, 1.0)
+
+
+def test_the_closest_is_asked_for_where_nothing_is_predicted_within_the_budgets() -> None:
+    problem, costs = additive()
+    blind = dataclasses.replace(problem, known=lambda g: np.full((len(g), 2), np.nan))
+    searcher = made(blind, budgets=[1e-7], explore="none", variants=3)
+    ran(searcher, costs, 48)
+    asked = costs(searcher.ask(1))
+    everything = costs(every(problem))
+    assert asked[0, 1] < np.quantile(everything[:, 1], 0.05)
 
 
 def test_what_cannot_be_done_is_said() -> None:

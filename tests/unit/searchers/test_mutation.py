@@ -139,7 +139,7 @@ def test_state_holds_what_was_learned() -> None:
 
 
 def test_impossible_rates_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"rate controller is 1\.5; give a share"):
+    with pytest.raises(UsageError, match=r"rate controller is 1\.5; give a number from 0 to 1"):
         Rates(controller=1.5)
     with pytest.raises(UsageError, match=r"must sum to 1"):
         Rates(random=0.5)

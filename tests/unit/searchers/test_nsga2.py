@@ -8,7 +8,7 @@ import pytest
 
 from moga import registry
 from moga.contracts import Gene, Observations, Problem, parse_objective
-from moga.errors import Exhausted, UsageError
+from moga.errors import Exhausted, UnknownName, UsageError
 from moga.searchers.mutation import Rates
 from moga.searchers.nsga2 import NSGA2
 
@@ -187,8 +187,15 @@ def test_impossible_options_are_refused() -> None:
         searcher(population=3)
     with pytest.raises(UsageError, match="offspring is 0; give an integer of 1 or more"):
         searcher(offspring=0)
-    with pytest.raises(UsageError, match=r"crossover is 1\.1; give a probability"):
+    with pytest.raises(UsageError, match=r"crossover is 1\.1; give a number from 0 to 1"):
         searcher(crossover=1.1)
+    for step in (-1, float("nan"), "abc"):
+        with pytest.raises(UsageError, match=rf"step is {step!r}; give a number of 0 or more"):
+            searcher(step=step)
+    with pytest.raises(UsageError, match=r"rates are 0\.4; give a mapping of mutation, random"):
+        searcher(rates=0.4)
+    with pytest.raises(UnknownName, match=r"unknown rate 'mutations'. Did you mean 'mutation'"):
+        searcher(rates={"mutations": 0.4})
     with pytest.raises(UsageError, match="start is 'lhs'; give 'sobol' or 'uniform'"):
         searcher(start="lhs")
     with pytest.raises(UsageError, match="mode is 'fast'; give 'generational' or 'steady'"):

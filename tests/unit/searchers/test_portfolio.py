@@ -6,7 +6,7 @@ import pytest
 
 from moga import registry
 from moga.contracts import Observations
-from moga.errors import FormatError, UnknownName, UsageError
+from moga.errors import FormatError, InvalidGenome, UnknownName, UsageError
 from moga.search import Search
 from moga.searchers import LocalSearch, Portfolio, RandomSearch
 from moga.testing.searchers import make_problem, true_costs
@@ -84,6 +84,16 @@ def test_impossible_options_are_refused() -> None:
         portfolio(window=0)
     with pytest.raises(FormatError, match="a portfolio of 1 was expected; got 2 members"):
         portfolio("random").load_state_dict(portfolio("random", "local").state_dict())
+
+
+def test_a_member_that_proposes_no_genomes_is_named() -> None:
+    class Careless(RandomSearch):
+        def ask(self, n):
+            return np.full((n, 6), 0.5)
+
+    searcher = portfolio(Careless)
+    with pytest.raises(InvalidGenome, match=r"the member .*Careless of the portfolio proposed"):
+        searcher.ask(2)
 
 
 @pytest.mark.ray

@@ -74,6 +74,10 @@ class Needy(nsga2.NSGA2):
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UnknownName, match=r"unknown algorithm of pymoo 'NSGA4'. Did you mean"):
         searcher(algorithm="NSGA4")
+    with pytest.raises(UnknownName, match=r"pymoo 'nsga2'. Did you mean 'NSGA2'"):
+        searcher(algorithm="nsga2")
+    with pytest.raises(UnknownName, match=r"unknown option of pymoo's NSGA2 'pop_siz'. Did you"):
+        searcher(options={"pop_siz": 8})
     with pytest.raises(UsageError, match="is no algorithm of pymoo: give a name, class or object"):
         searcher(algorithm=dict)
     with pytest.raises(UsageError, match=r"Needy cannot be made with .*options="):

@@ -47,5 +47,5 @@ def test_state_continues_where_it_was() -> None:
 
 
 def test_negative_start_is_refused() -> None:
-    with pytest.raises(UsageError, match="start is -1; give the number of Sobol points"):
+    with pytest.raises(UsageError, match="start is -1; give an integer of 0 or more"):
         RandomSearch(PROBLEM, np.random.default_rng(0), start=-1)
