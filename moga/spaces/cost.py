@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga._version import __version__
-from moga.contracts import Genomes
+from moga.contracts import Genomes, is_number
 from moga.errors import FormatError, UsageError
 from moga.files import atomic_path, cache_dir, canonical_json, digest
 from moga.network import Block
@@ -233,8 +233,7 @@ class CostTable:
         """
         for name, low in (("constant", -math.inf), ("grid", 0.0), ("relative_error", 0.0)):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and value >= low):
+            if not (is_number(value) and value >= low):
                 allowed = "a finite number" if low else "a finite number, 0 or more"
                 raise ValueError(f"its {name} is {value!r}; expected {allowed}")
         method = self.provenance.get("method")
