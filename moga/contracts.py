@@ -41,10 +41,35 @@ __all__ = [
     "Silent",
     "Ticket",
     "costs_of",
+    "is_count",
+    "is_number",
     "parse_constraint",
     "parse_objective",
     "violations_of",
 ]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; True, False and texts are none.
+
+    Example:
+        >>> [is_number(value) for value in (3, 0.5, np.float32(2), True, "3", math.nan, math.inf)]
+        [True, True, True, False, False, False, False]
+    """
+    number = isinstance(value, int | float | np.integer | np.floating)
+    return number and not isinstance(value, bool) and bool(-math.inf < value < math.inf)
+
+
+def is_count(value: Any, least: int = 0) -> bool:
+    """Whether a value is an integer of `least` or more; True and False are none.
+
+    Example:
+        >>> [is_count(value, 1) for value in (1, np.int64(2), 0, 1.0, True, "1")]
+        [True, True, False, False, False, False]
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and bool(value >= least)
+
 
 Genome = tuple[int, ...]
 """One architecture: for each gene, the index of its value."""
@@ -144,8 +169,11 @@ class Objective:
             raise InvalidObjective(
                 f"direction of {self.metric}: {self.direction!r}, not min or max"
             )
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise InvalidObjective(f"weight of {self.metric} is {self.weight}; give 0 or more")
+        if not (is_number(self.weight) and self.weight >= 0):
+            raise InvalidObjective(f"weight of {self.metric} is {self.weight!r}; give 0 or more")
+        for limit in (self.lower, self.upper):
+            if not (is_number(limit) or isinstance(limit, float)):
+                raise InvalidObjective(f"a limit of {self.metric} is {limit!r}; give a number")
         if math.isnan(self.lower) or math.isnan(self.upper) or self.lower > self.upper:
             raise InvalidObjective(
                 f"limits of {self.metric}: nothing lies between {self.lower} and {self.upper}"

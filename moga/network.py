@@ -253,10 +253,17 @@ class Block:
         return digest(self.to_dict())
 
     def __str__(self) -> str:
-        """Return what messages call it: the name of its exported file, and its shape."""
+        """Return what messages call it: the name of its exported file, and its summary."""
+        return f"block-{self.digest} ({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """What it is in a few words: operation, kernel, stride, channels, the image that enters."""
         widths = [self.in_channels, self.hidden_channels, self.out_channels]
-        shape = f"{self.kernel}x{self.kernel} {'->'.join(str(width) for width in widths if width)}"
-        return f"block-{self.digest} ({self.operation} {shape} at {self.height}x{self.width})"
+        channels = "->".join(str(width) for width in widths if width)
+        stride = f" stride {self.stride}" if self.stride > 1 else ""
+        kind = f"{self.operation} {self.kernel}x{self.kernel}{stride}"
+        return f"{kind} {channels} at {self.height}x{self.width}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, for JSON."""

@@ -25,7 +25,7 @@ from moga.contracts import (
     parse_objective,
 )
 from moga.devices.base import Device
-from moga.errors import InvalidObjective, UsageError
+from moga.errors import FormatError, InvalidObjective, UsageError
 from moga.network import Network
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable, count_table
@@ -192,7 +192,12 @@ class Plan:
         return "latency" if len(self.devices) == 1 else f"latency@{device.name}"
 
     def build_tables(self, directory: Path, progress: Progress) -> Tables:
-        """Load a run's tables from its directory, or build and save them there."""
+        """Load a run's tables from its directory, or build and save them there.
+
+        Raises:
+            FormatError: a stored table that is damaged.
+            UsageError: a device whose table cannot be, as `CostTable.check` says; it is not stored.
+        """
         directory.mkdir(exist_ok=True)
         tables: dict[str, CostTable] = {}
         builders = {name: partial(count_table, self.space, name) for name in _COUNTED}
@@ -202,7 +207,12 @@ class Plan:
             path = directory / f"{name}.npz"
             if not path.exists():
                 build().save(path)
-            tables[name] = CostTable.load(path, self.space)
+            try:
+                tables[name] = CostTable.load(path, self.space)
+            except FormatError as error:
+                raise FormatError(
+                    f"{error}. It is a run's own copy: restore it, or remove it and resume"
+                ) from error
         return Tables(tables)
 
     def build_evaluator(self, seed: int, directory: Path, progress: Progress) -> Evaluator | None:

@@ -266,7 +266,9 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
     networks: Annotated[
         int,
         typer.Option(
-            help="Whole networks to measure end to end, to know the table's error; 0: none.", min=0
+            help="Whole networks to measure end to end, to know the table's error: 2 or more; 0: "
+            "none.",
+            min=0,
         ),
     ] = 30,
     output: Annotated[
@@ -388,6 +390,11 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
             raise UsageError(
                 f"the device {target.name!r} measures nothing, so that --networks has no effect; "
                 "leave it out"
+            )
+        if networks == 1:
+            raise UsageError(
+                "--networks is 1, but one network says neither how wrong a table is on average nor "
+                "how well it ranks; give 2 or more, better 30, or 0 to measure none"
             )
         path = output or Path(f"latency-{built.name}-{target.name}.npz")
         error = None

@@ -8,7 +8,7 @@ from typing import Final, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Progress
+from moga.contracts import Progress, is_count, is_number
 from moga.errors import UsageError
 from moga.network import Network
 from moga.spaces.base import Space, sample_uniform
@@ -49,7 +49,7 @@ class Latency:
         batch: images a batch.
 
     Raises:
-        ValueError: a number out of range, or no such provenance.
+        ValueError: no number or one out of range, or no such provenance.
     """
 
     ms: float
@@ -59,14 +59,14 @@ class Latency:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ms) and self.ms >= 0):
-            raise ValueError(f"a latency is {self.ms} ms; expected a finite number, 0 or more")
-        if self.spread is not None and not (math.isfinite(self.spread) and self.spread >= 0):
-            raise ValueError(f"a latency's spread is {self.spread}; expected 0 or more, or None")
-        if self.count < 0 or self.batch < 1:
+        if not (is_number(self.ms) and self.ms >= 0):
+            raise ValueError(f"a latency is {self.ms!r} ms; expected a finite number, 0 or more")
+        if self.spread is not None and not (is_number(self.spread) and self.spread >= 0):
+            raise ValueError(f"a latency's spread is {self.spread!r}; expected 0 or more, or None")
+        if not (is_count(self.count) and is_count(self.batch, 1)):
             raise ValueError(
-                f"a latency has count {self.count} and batch {self.batch}; "
-                "expected 0 or more, and 1 or more"
+                f"a latency has count {self.count!r} and batch {self.batch!r}; "
+                "expected integers of 0 or more, and 1 or more"
             )
         if self.provenance not in PROVENANCES:
             raise ValueError(

@@ -83,6 +83,9 @@ class Times:
         genomes: shape (n, genes).
         ms: shape (n,), milliseconds a batch.
         source: where they were read.
+
+    Raises:
+        UsageError: not one time a genome, or one that is not finite and above 0, naming it.
     """
 
     genomes: Genomes
@@ -92,6 +95,14 @@ class Times:
     def __post_init__(self) -> None:
         if self.ms.shape != (len(self.genomes),):
             raise UsageError(f"{len(self.genomes)} genomes, but times of shape {self.ms.shape}")
+        if self.ms.dtype.kind not in "iuf":
+            raise UsageError(f"the times are {self.ms.dtype}; expected numbers, in ms")
+        wrong = ~((self.ms > 0) & np.isfinite(self.ms))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise UsageError(
+                f"the time of genome {row} is {self.ms[row]} ms; expected a finite time above 0"
+            )
 
 
 def read_times(path: Path, space: Space, batch: int = 1) -> Times:
@@ -164,7 +175,7 @@ def _said(row: Row, name: str) -> str:
 
 def _milliseconds(value: Any) -> float:
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         raise FormatError(f"latency_ms is {value!r}; expected milliseconds") from None
     if not (math.isfinite(number) and number > 0):
@@ -541,8 +552,6 @@ def fit_table(space: Space, times: Times, *, device: str = "", batch: int = 1) -
             f"{len(genomes)} networks are too few to fit a table to; time {_FEWEST} or more, "
             "better 100, chosen at random"
         )
-    if not (np.isfinite(times.ms).all() and (times.ms > 0).all()):
-        raise UsageError("times must be finite and above 0 ms; `read_times` names the bad row")
     if np.ptp(times.ms) == 0:
         raise UsageError(f"all networks take {times.ms[0]:g} ms; nothing can be learnt from that")
     mean_ms = float(times.ms.mean())

@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Genomes, Progress, Silent
+from moga.contracts import Genomes, Progress, Silent, is_count
 from moga.devices.base import Device, Latency, Measures, TimesBeside, with_noise
 from moga.devices.engines.base import Engine
 from moga.devices.kernels import Rules, rules_of
@@ -668,8 +668,11 @@ def table_error(
 
 
 def _random(space: Space, networks: int, rng: np.random.Generator) -> Genomes:
-    if networks < 2:
-        raise UsageError(f"networks is {networks}; give 2 or more")
+    if not is_count(networks, 2):
+        raise UsageError(
+            f"networks is {networks!r}; give 2 or more, for one says neither how wrong a table is "
+            "on average nor how well it ranks (check_table compares one with genomes of your own)"
+        )
     return sample_uniform(space.sizes, networks, rng)
 
 

@@ -34,7 +34,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Progress, Silent
+from moga.contracts import Progress, Silent, is_count, is_number
 from moga.devices.base import Latency, check_batch
 from moga.devices.kernels import (
     GROUPED,
@@ -102,6 +102,9 @@ class DataSheet:
         engine: what usually runs networks on it; a key of `ENGINES`.
         precision: at which.
         source: where the figures stand.
+
+    Raises:
+        UsageError: a figure that is not a finite number above 0, or of an unknown precision.
     """
 
     name: str
@@ -113,6 +116,25 @@ class DataSheet:
     engine: str
     precision: str
     source: str
+
+    def __post_init__(self) -> None:
+        if not is_count(self.units, 1):
+            raise UsageError(
+                f"data sheet {self.name}: units is {self.units!r}; give an integer of 1 or more"
+            )
+        figures = {"bandwidth": self.bandwidth}
+        for kind, peaks in (("matrix", self.matrix), ("vector", self.vector)):
+            figures |= {f"{kind} {precision}": peak for precision, peak in peaks.items()}
+            if unknown := sorted(set(peaks) - set(_BYTES)):
+                raise UsageError(
+                    f"data sheet {self.name}: {kind} has the precision {unknown[0]!r}; known: "
+                    f"{', '.join(_BYTES)}"
+                )
+        for key, value in figures.items():
+            if not (is_number(value) and value > 0):
+                raise UsageError(
+                    f"data sheet {self.name}: {key} is {value!r}; give a number above 0"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,8 +314,8 @@ class RooflineDevice:
 
     Raises:
         UnknownName: no such sheet or engine.
-        UsageError: a precision without a peak, a batch below 1, an unknown parameter, or one that
-            is not above 0.
+        UsageError: a precision without a peak, a batch below 1, an unknown parameter, one that is
+            not above 0, or a number that is none.
     """
 
     def __init__(
@@ -330,11 +352,18 @@ class RooflineDevice:
             )
         self.parameters: Mapping[str, float] = MappingProxyType({**medians, **(parameters or {})})
         for key, value in self.parameters.items():
-            if not 0 < value < math.inf:
+            if not (is_number(value) and value > 0):
                 raise UsageError(f"the parameter {key} is {value!r}; give a number above 0")
+        given = {"spread": spread, "error": error, "copy_gbs": copy_gbs}
+        for key, number in given.items():
+            if number is not None and not (is_number(number) and number >= 0):
+                raise UsageError(f"{key} is {number!r}; give a number, 0 or more")
         self.spread = self.engine.prior_spread if spread is None else spread
         self._error = error
-        self.covered, self.batches = frozenset(covered), tuple(sorted(set(batches)))
+        self.covered, self.batches = (
+            frozenset(covered),
+            tuple(sorted({int(one) for one in batches})),
+        )
         self.copy_gbs, self.source = copy_gbs, source
 
     @property
@@ -660,17 +689,21 @@ def _check(timings: Sequence[Timing]) -> None:
         raise UsageError("a calibration needs the time of one network at least; got none")
     first: dict[tuple[Network | tuple[Operation, ...], int], int] = {}
     for index, timing in enumerate(timings):
+        which = f"timing {index} ({timing.name or 'unnamed'})"
+        if not (is_number(timing.ms) and timing.ms > 0 and is_count(timing.batch, 1)):
+            raise UsageError(
+                f"{which} is {timing.ms!r} ms at batch {timing.batch!r}; expected a finite time "
+                "above 0, and a batch of 1 or more"
+            )
+        if not (is_number(timing.step_ms) and timing.step_ms >= 0):
+            raise UsageError(
+                f"{which} is rounded to {timing.step_ms!r} ms; expected a step of 0 or more"
+            )
         same = first.setdefault((timing.subject, timing.batch), index)
         if same != index:
             raise UsageError(
-                f"timing {index} ({timing.name or 'unnamed'}) is of the same network and batch as "
+                f"{which} is of the same network and batch as "
                 f"timing {same}; give each once, such as the mean of several"
-            )
-        numbers = isinstance(timing.ms, int | float) and isinstance(timing.batch, int)
-        if not numbers or not 0 < timing.ms < math.inf or timing.batch < 1:
-            raise UsageError(
-                f"timing {index} ({timing.name or 'unnamed'}) is {timing.ms!r} ms at batch "
-                f"{timing.batch!r}; expected a finite time above 0, and a batch of 1 or more"
             )
 
 

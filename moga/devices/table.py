@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,10 @@ from moga.contracts import Progress
 from moga.devices.base import Latency, Provenance
 from moga.errors import FormatError, NotInSpace, UsageError
 from moga.network import Network
-from moga.spaces.base import Space, sample_uniform
+from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
 
 __all__ = ["TableDevice", "TableSource", "from_file"]
-
-_SAMPLE: Final = 4096
-"""Random networks whose times are checked when a file is loaded."""
-_ABSURD: Final = 1000
-"""A network that takes so many times the median one is none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +126,7 @@ def from_file(path: str = "", name: str = "") -> TableDevice:
     Raises:
         UsageError: no path, or a table of another metric or unit.
         FormatError: a damaged file, or none. The device's `table` raises it for times that cannot
-            be: none where there is a block, or networks at 0 ms and less, or absurd ones.
+            be (`CostTable.check`).
     """
     if not path:
         raise UsageError("the device 'table' needs a file, as in table(path=latency-moga-cpu.npz)")
@@ -149,45 +144,9 @@ def from_file(path: str = "", name: str = "") -> TableDevice:
             "expected one of latency in ms"
         )
     spec = str(header.get("space"))
-    source = TableSource(partial(_loaded, file), lambda: [registry.create("space", spec)])
+    source = TableSource(partial(CostTable.load, file), lambda: [registry.create("space", spec)])
     batch = _batch_of(header.get("provenance", {}))
     return TableDevice(name or file.stem, {registry.parse_call(spec)[0]: source}, batch=batch)
-
-
-def _loaded(path: Path, space: Space) -> CostTable:
-    """Load a table, and check that its networks have times.
-
-    Single entries may be negative, for the slots of a fitted table are known by their sums alone.
-    """
-    table = CostTable.load(path, space)
-    for slot, array in zip(space.slots, table.arrays, strict=True):
-        for index in np.argwhere(~np.isfinite(array)):
-            place = [int(i) for i in index[: len(slot.shape)]]
-            if np.isinf(array[tuple(index)]) or slot.entry(place) is not None:
-                raise FormatError(
-                    f"{path}: the slot {slot.name} has {array[tuple(index)]} ms at its entry "
-                    f"{place}; expected a finite number. Measure, fit or import the table again"
-                )
-    for slot, spread in zip(space.slots, table.spread, strict=False):  # () where all is exact
-        if (spread < 0).any() or np.isinf(spread).any():
-            raise FormatError(
-                f"{path}: the slot {slot.name} has a spread below 0 or infinite; expected a "
-                "standard error in ms, nan where it was not measured"
-            )
-    if not 0 <= table.grid < math.inf:
-        raise FormatError(f"{path}: its noise grid is {table.grid} ms; expected 0 or more")
-    genomes = sample_uniform(space.sizes, _SAMPLE, np.random.default_rng(0))
-    ms = table(genomes)
-    usual = float(np.median(ms))
-    wrong = (ms <= 0) | (ms > _ABSURD * abs(usual))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise FormatError(
-            f"{path}: the network {' '.join(map(str, genomes[row].tolist()))} would take "
-            f"{ms[row]:g} ms, the median one {usual:g} ms; expected times above 0 of one order. "
-            "Measure, fit or import the table again"
-        )
-    return table
 
 
 def _batch_of(provenance: Mapping[str, Any]) -> int:

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Progress
+from moga.contracts import Progress, is_count, is_number
 from moga.devices.base import Latency
 from moga.devices.engines.base import Engine, Feeds, Step
 from moga.devices.walks import Succession, Walks
@@ -71,7 +71,7 @@ class Sampling:
         anchors: whole networks that are timed with a table's blocks.
 
     Raises:
-        UsageError: a number out of range.
+        UsageError: no number or one out of range, naming the field.
     """
 
     rounds: int = 30
@@ -83,16 +83,19 @@ class Sampling:
 
     def __post_init__(self) -> None:
         checks = {
-            "rounds": (self.rounds >= 2, "2 or more"),
-            "seconds": (0 <= self.seconds < math.inf, "0 or more, and finite"),
-            "most": (self.most >= self.rounds, f"at least the {self.rounds} rounds"),
-            "warmups": (self.warmups >= 1, "1 or more"),
-            "trim": (0 <= self.trim < 0.5, "0 or more, below .5"),
-            "anchors": (self.anchors >= 2, "2 or more"),
+            "rounds": (is_count(self.rounds, 2), "2 or more"),
+            "seconds": (is_number(self.seconds) and self.seconds >= 0, "0 or more, and finite"),
+            "most": (
+                is_count(self.most) and is_count(self.rounds) and self.most >= self.rounds,
+                f"at least the {self.rounds} rounds",
+            ),
+            "warmups": (is_count(self.warmups, 1), "1 or more"),
+            "trim": (is_number(self.trim) and 0 <= self.trim < 0.5, "0 or more, below .5"),
+            "anchors": (is_count(self.anchors, 2), "2 or more"),
         }
         for name, (fine, allowed) in checks.items():
             if not fine:
-                raise UsageError(f"sampling: {name} is {getattr(self, name)}; allowed: {allowed}")
+                raise UsageError(f"sampling: {name} is {getattr(self, name)!r}; allowed: {allowed}")
 
 
 def trimmed_mean(

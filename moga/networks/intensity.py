@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from torch import nn
 
+from moga.contracts import is_number
 from moga.errors import UnknownName, UsageError
 from moga.network import Network
 from moga.networks.trace import Fusion, trace
@@ -52,6 +53,9 @@ class Accelerator:
         peak: precision -> operations a second.
         bandwidth: of its memory, bytes a second.
         source: where the figures stand.
+
+    Raises:
+        UsageError: a figure that is not a finite number above 0.
     """
 
     name: str
@@ -59,6 +63,14 @@ class Accelerator:
     peak: Mapping[str, float]
     bandwidth: float
     source: str
+
+    def __post_init__(self) -> None:
+        peaks = {f"the peak for {precision}": peak for precision, peak in self.peak.items()}
+        for key, value in {"the bandwidth": self.bandwidth, **peaks}.items():
+            if not (is_number(value) and value > 0):
+                raise UsageError(
+                    f"accelerator {self.name}: {key} is {value!r}; give a number above 0"
+                )
 
     def ridge(self, precision: str) -> float:
         """Return the intensity from which on computing, not memory, is the limit."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from moga.contracts import Bounded, Evaluator, Failed, Measured, Outcome
+from moga.contracts import Bounded, Evaluator, Failed, Measured, Outcome, is_count
 from moga.errors import UsageError
 from moga.network import Network
 
@@ -27,7 +27,7 @@ class Retries:
         user: times that it is done again after the evaluator raised.
 
     Raises:
-        UsageError: a number below 0.
+        UsageError: no integer, or one below 0.
     """
 
     infra: int = 3
@@ -35,8 +35,8 @@ class Retries:
 
     def __post_init__(self) -> None:
         for name, value in (("infra", self.infra), ("user", self.user)):
-            if value < 0:
-                raise UsageError(f"retries: {name} is {value}, allowed: 0 and more")
+            if not is_count(value):
+                raise UsageError(f"retries: {name} is {value!r}, allowed: 0 and more")
 
 
 def check_time_limit(time_limit: float | None) -> float | None:

@@ -36,6 +36,8 @@ __all__ = [
 
 _CHUNK: Final = 1 << 13
 """Rows that are worked on at once, so that they stay in the processor's cache."""
+_REASONS: Final = 4
+"""Fields of a block that are named where it is not in a space."""
 
 Blocks = tuple[tuple[Block, int], ...]
 """Blocks with how many times each runs, one after another."""
@@ -418,11 +420,13 @@ class _Matcher:
         }
         possible = {number: found for number, found in differences.items() if found is not None}
         nearest = min(possible, key=lambda number: len(possible[number]), default=last)
-        reasons = "; ".join(possible.get(nearest, {}).values())
+        found = list(possible.get(nearest, {}).values())
+        more = f"; {len(found) - _REASONS} fields more" if len(found) > _REASONS else ""
+        reasons = "; ".join(found[:_REASONS]) + more
         return (
             f"block {self.furthest} of the network does not fit "
             f"{_slot_name(self.space, nearest)} of the space {self.space.spec}: "
-            f"{block.to_dict()}{f' ({reasons})' if reasons else ''}"
+            f"{block.summary}{f' ({reasons})' if reasons else ''}"
         )
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga._version import __version__
-from moga.contracts import Genomes
-from moga.errors import FormatError
+from moga.contracts import Genomes, is_number
+from moga.errors import FormatError, UsageError
 from moga.files import atomic_path, cache_dir, canonical_json, digest
 from moga.network import Block
 from moga.networks.count import COUNTERS
@@ -35,6 +35,15 @@ _GROUP: Final = 1 << 11
 """Entries of slots that are added up beforehand: few enough for the processor's first cache."""
 _CACHED_FROM: Final = 10_000
 _CHECKED: Final = 20
+_SAMPLE: Final = 4096
+"""Random networks whose times must be of one order."""
+_ABSURD: Final = 1000
+"""A network that takes so many times the median one is none."""
+_LONGEST_MS: Final = 3.6e6
+"""An hour. No device is given longer for a batch."""
+_OF_BLOCKS: Final = ("measured", "imported", "roofline")
+"""Methods that give each block its own time. An entry may be 0, for it may have no block; that of a
+fitted table may be negative, for its entries are known by their sums alone."""
 _ARCHIVE: Final = b"PK\x03\x04"
 """How a zip file begins, as every .npz is one."""
 _UNREADABLE: Final = (
@@ -42,6 +51,8 @@ _UNREADABLE: Final = (
     *(zipfile.BadZipFile, zlib.error),
 )
 """What numpy and json raise on files that are no archive of arrays with a JSON header."""
+_HEADER: Final = {"metric": str, "unit": str, "space": str, "finish": str, "provenance": dict}
+_AGAIN: Final = "Build the table again: measure, fit or import it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,8 +220,64 @@ class CostTable:
         finished = [self.finish] if self.finish else []
         return digest([self.metric, self.space.digest, self.constant, self.grid, values, *finished])
 
+    def check(self) -> None:
+        """Check that the values can be, as `save` and `load` do.
+
+        Entries are finite (nan only where the slot has no such entry) and, where each was timed or
+        counted by itself or goes into a finish, 0 or more; errors and the noise grid are 0 or more.
+        Of a table in ms, 4,096 random networks take more than 0 ms and are of one order, and none
+        of the space takes more than an hour.
+
+        Raises:
+            ValueError: naming the slot and the entry, or the network.
+        """
+        for name, low in (("constant", -math.inf), ("grid", 0.0), ("relative_error", 0.0)):
+            value = getattr(self, name)
+            if not (is_number(value) and value >= low):
+                allowed = "a finite number" if low else "a finite number, 0 or more"
+                raise ValueError(f"its {name} is {value!r}; expected {allowed}")
+        method = self.provenance.get("method")
+        own = bool(self.finish) or self.metric in COUNTERS or method in _OF_BLOCKS
+        for slot, array in zip(self.space.slots, self.arrays, strict=True):
+            _check_entries(slot, array, self.unit, 0.0 if own else -math.inf)
+        for slot, array in zip(self.space.slots, self.spread, strict=False):  # () where exact
+            _check_spread(slot, array, self.unit)
+        if self.unit == "ms":
+            self._check_networks()
+
+    def _check_networks(self) -> None:
+        """Check that a table in ms gives networks times.
+
+        Raises:
+            ValueError: naming the network.
+        """
+        with np.errstate(over="ignore"):
+            _, most = self.bounds
+        if not 0 < most <= _LONGEST_MS:
+            raise ValueError(
+                f"networks would take up to {most:g} ms; expected more than 0, an hour at most"
+            )
+        genomes = sample_uniform(self.space.sizes, _SAMPLE, np.random.default_rng(0))
+        ms = self(genomes)
+        usual = float(np.nanmedian(ms))
+        wrong = (ms <= 0) | (ms > _ABSURD * abs(usual))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(
+                f"the network {' '.join(map(str, genomes[row].tolist()))} would take {ms[row]:g} "
+                f"ms, the median one {usual:g} ms; expected times above 0 of one order"
+            )
+
     def save(self, path: Path) -> None:
-        """Write an ``.npz`` file: the arrays, and a JSON header with the space's digest."""
+        """Write an ``.npz`` file: the arrays, and a JSON header with the space's digest.
+
+        Raises:
+            UsageError: values that cannot be, as `check` says; nothing is written.
+        """
+        try:
+            self.check()
+        except ValueError as error:
+            raise UsageError(f"{path} is not written, for {error}. {_AGAIN}") from error
         header = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -249,14 +316,21 @@ class CostTable:
             raise FormatError(f"{path} is no cost table: {error}") from error
         if header.get("format") != _FORMAT or header.get("version") != _VERSION:
             raise FormatError(f"{path}: expected a cost table of version {_VERSION}")
+        for name, kind in _HEADER.items():
+            if not isinstance(value := header.get(name, kind()), kind):
+                raise FormatError(
+                    f"{path} is a damaged cost table: its {name} is {value!r}; expected "
+                    f"{'a text' if kind is str else 'an object'}. {_AGAIN}"
+                )
         return header
 
     @classmethod
     def load(cls, path: Path, space: Space) -> "CostTable":
-        """Read what `save` wrote.
+        """Read what `save` wrote, and check it.
 
         Raises:
-            FormatError: a damaged file, another version, or a table of another space.
+            FormatError: a damaged file, another version, a table of another space, or values that
+                cannot be, as `check` says.
         """
         header = cls.read_header(path)
         try:
@@ -271,7 +345,7 @@ class CostTable:
             )
         count = range(len(space.slots))
         try:
-            return cls(
+            table = cls(
                 metric=header["metric"],
                 unit=header["unit"],
                 space=space,
@@ -286,8 +360,45 @@ class CostTable:
                     content[f"predicted_{i}"] for i in count if f"predicted_{i}" in content
                 ),
             )
-        except (KeyError, ValueError) as error:
-            raise FormatError(f"{path} is a damaged cost table: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{path} is a damaged cost table: {error}. {_AGAIN}") from error
+        try:
+            table.check()
+        except ValueError as error:
+            raise FormatError(f"{path}: {error}. {_AGAIN}") from error
+        return table
+
+
+def _check_entries(slot: Slot, array: NDArray[Any], unit: str, low: float) -> None:
+    """Check one slot's entries; what its blocks are is asked where one is nan alone."""
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"the slot {slot.name} holds {array.dtype}; expected numbers")
+    fine = np.isfinite(array)
+    if low == 0:
+        fine &= array >= 0
+    if fine.all():
+        return
+    for index in np.argwhere(~fine).tolist():
+        value, place = array[tuple(index)], index[: len(slot.shape)]
+        if np.isnan(value) and slot.entry(place) is None:
+            continue
+        raise ValueError(
+            f"the slot {slot.name} has {f'{value:g} {unit}'.strip()} at its entry {place}; "
+            f"expected a finite number{', 0 or more' if low == 0 else ''}"
+        )
+
+
+def _check_spread(slot: Slot, array: NDArray[Any], unit: str) -> None:
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"the slot {slot.name} has a spread of {array.dtype}; expected numbers")
+    wrong = (array < 0) | np.isinf(array)
+    if wrong.any():
+        place = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"the slot {slot.name} has a spread of {f'{array[tuple(place)]:g} {unit}'.strip()} at "
+            f"its entry {place}; expected a standard error, 0 or more, nan where it was not "
+            "measured"
+        )
 
 
 def count_table(

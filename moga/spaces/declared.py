@@ -458,14 +458,15 @@ def _call(part: Part, image: Image, chosen: Mapping[str, Any]) -> Blocks:
         raise InvalidBlock(f"{where}: {error}") from error
     first = entry[0][0] if entry else None
     if first and Image(first.in_channels, first.height, first.width, first.batch_factor) != image:
-        raise InvalidBlock(f"{where}: its first block takes another image: {first.to_dict()}")
+        raise InvalidBlock(f"{where}: its first block takes another image: {first.summary}")
     return _joined(entry)
 
 
 def _pair(item: Any, where: str) -> tuple[Block, int]:
     block, times = item if isinstance(item, tuple) and len(item) == 2 else (item, 1)
     if not isinstance(block, Block) or not isinstance(times, int) or times < 1:
-        raise UsageError(f"{where} returns {item!r}; expected a Block, or a pair (Block, times)")
+        given = f"({block.summary}, {times!r})" if isinstance(block, Block) else repr(item)
+        raise UsageError(f"{where} returns {given}; expected a Block, or a pair (Block, times)")
     return block, times
 
 

@@ -5,6 +5,7 @@ Dong and Yang 2020, "NAS-Bench-201: Extending the Scope of Reproducible Neural A
 latencies on 23 device settings; `data/README.md` says where they come from.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from functools import cached_property, lru_cache, partial
@@ -151,17 +152,17 @@ class NASBench201(Space):
             if block is None:
                 raise NotInSpace(
                     f"the network ends before block {index} of the space {self.spec}: "
-                    f"{expected.to_dict()}"
+                    f"{expected.summary}"
                 )
             if expected is None:
                 raise NotInSpace(
                     f"block {index} of the network is one too many for the space {self.spec}: "
-                    f"{block.to_dict()}"
+                    f"{block.summary}"
                 )
             if block != expected:
                 raise NotInSpace(
                     f"block {index} of the network does not fit the space {self.spec}: "
-                    f"{block.to_dict()}; expected {expected.to_dict()}"
+                    f"{block.summary}; expected {_wanted(block, expected)}"
                 )
         return genome
 
@@ -211,6 +212,19 @@ class NASBench201(Space):
         if device not in DEVICES:
             raise UnknownName("device of nasbench201", device, DEVICES)
         return load_table()[f"lat_ms_{device}"]
+
+
+def _wanted(block: Block, expected: Block) -> str:
+    """Return in a few words what a block would have to be."""
+    if block.summary != expected.summary:
+        return expected.summary
+    pairs = [
+        (field.name, getattr(expected, field.name), getattr(block, field.name))
+        for field in dataclasses.fields(Block)
+    ]
+    return ", ".join(
+        f"{name} {wanted!r}, not {got!r}" for name, wanted, got in pairs if wanted != got
+    )
 
 
 def _exchanged(edge: tuple[int, int]) -> tuple[int, int]:

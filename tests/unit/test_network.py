@@ -31,7 +31,8 @@ def small_network() -> Network:
 def test_messages_call_blocks_and_networks_by_name_and_size() -> None:
     network = small_network()
     block = network.blocks[0]
-    assert str(block) == f"block-{block.digest} (conv 3x3 3->8 at 16x16)"
+    assert str(block) == f"block-{block.digest} (conv 3x3 stride 2 3->8 at 16x16)"
+    assert block.summary == "conv 3x3 stride 2 3->8 at 16x16"
     assert str(network) == f"network-{network.digest} (4 blocks, from 16x16)"
     assert str(Block(**MBCONV)).endswith(" (mbconv 1x1 8->24->8 at 16x16)")
     assert repr(block).startswith("Block(operation='conv'")

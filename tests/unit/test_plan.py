@@ -1,13 +1,17 @@
 """Names become objects, and what does not fit is refused before work starts."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
 from moga.contracts import Objective, Silent
-from moga.errors import InvalidObjective, UnknownName, UsageError
+from moga.devices.table import TableDevice
+from moga.errors import FormatError, InvalidObjective, UnknownName, UsageError
 from moga.plan import Plan
+from moga.spaces.moga import MoGASpace
+from moga.testing.devices import FakeDevice
 from moga.testing.fakes import TableEvaluator
 
 
@@ -157,6 +161,34 @@ def test_tables_are_saved_and_loaded(tmp_path) -> None:
     assert worst[0] == 0
     assert best[0] == -100
     assert worst[1] == plan.space.latency_ms("pixel3").max()
+
+
+def test_a_damaged_table_of_a_run_is_refused_and_built_again_once_removed(tmp_path) -> None:
+    plan = Plan.make("nasbench201", "pixel3", None)
+    first = plan.build_tables(tmp_path, Silent())
+    path = tmp_path / "latency.npz"
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files}
+    content["array_0"][1, 1, 1, 1, 1, 1] = np.nan
+    np.savez(path, **content)
+    message = (
+        r"latency\.npz: the slot \S+ has nan ms at its entry \[1, 1, 1, 1, 1, 1\].* remove it and"
+    )
+    with pytest.raises(FormatError, match=message):
+        plan.build_tables(tmp_path, Silent())
+    path.unlink()
+    again = plan.build_tables(tmp_path, Silent())
+    genomes = np.array([[1] * 6])
+    assert again.values(genomes)["latency"] == first.values(genomes)["latency"]
+
+
+def test_a_device_whose_times_cannot_be_leaves_no_table(tmp_path) -> None:
+    table = FakeDevice().table(MoGASpace(32))
+    wrong = TableDevice.of("wrong", dataclasses.replace(table, constant=-1e3))
+    plan = Plan.make(MoGASpace(32), wrong, ["latency", "params"])
+    with pytest.raises(UsageError, match=r"latency\.npz is not written, for networks would"):
+        plan.build_tables(tmp_path, Silent())
+    assert not (tmp_path / "latency.npz").exists()
 
 
 def test_known_costs_are_nan_where_an_evaluation_is_needed(tmp_path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from moga.contracts import is_count, is_number
 from moga.devices.base import Latency
 from moga.devices.timing import trimmed_mean
 from moga.errors import FormatError
@@ -51,6 +52,9 @@ class Reading:
         precision: one of `PRECISIONS`, or "" where the file does not say.
         device: the device's name, or "".
         parts: milliseconds by operator, where the file has them, in the order in which they run.
+
+    Raises:
+        FormatError: a number out of range, naming `where`.
     """
 
     subject: str
@@ -64,6 +68,17 @@ class Reading:
     precision: str = ""
     device: str = ""
     parts: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (is_number(self.value) and self.value > 0):
+            raise FormatError(f"{self.where}: {self.value!r} ms; expected a finite time above 0")
+        if self.spread is not None and not (is_number(self.spread) and self.spread >= 0):
+            raise FormatError(f"{self.where}: spread is {self.spread!r} ms; expected 0 or more")
+        if not (is_count(self.count) and (self.batch is None or is_count(self.batch, 1))):
+            raise FormatError(
+                f"{self.where}: count {self.count!r} and batch {self.batch!r}; expected integers "
+                "of 0 or more, and 1 or more"
+            )
 
     def latency(self, batch: int) -> Latency:
         """Return milliseconds a batch, imported; `batch` is how many images one has."""
@@ -79,9 +94,11 @@ def number(text: Any, name: str, where: str) -> float:
         FormatError: it is none, naming the row.
     """
     try:
-        return float(text)
+        if not isinstance(text, bool):
+            return float(text)
     except (TypeError, ValueError):
-        raise FormatError(f"{where}: {name} is {text!r}; expected a number") from None
+        pass
+    raise FormatError(f"{where}: {name} is {text!r}; expected a number")
 
 
 def milliseconds(value: Any, unit: str, where: str, name: str = "latency") -> float:

@@ -94,7 +94,10 @@ def test_no_networks_no_error(use, tmp_path):
     assert json.loads(shown.stdout)["error"] is None
     shown = invoke("--output", tmp_path / "one.npz", "--networks", 1)
     assert shown.exit_code == 2
-    assert "networks is 1; give 2 or more" in shown.stderr
+    assert "--networks is 1, but one network says neither how wrong" in shown.stderr
+    assert "give 2 or more, better 30, or 0 to measure none" in shown.stderr
+    assert not (tmp_path / "one.npz").exists()
+    assert "time the blocks" not in shown.stderr
 
 
 def test_networks_are_refused_where_nothing_is_measured(use, tmp_path):

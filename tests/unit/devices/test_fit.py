@@ -134,8 +134,12 @@ def test_what_cannot_be_fitted_is_refused():
         fit_table(SPACE, Times(times.genomes[:9], times.ms[:9]))
     with pytest.raises(UsageError, match="all networks take 3 ms"):
         fit_table(SPACE, Times(times.genomes, np.full(12, 3.0)))
-    with pytest.raises(UsageError, match="finite and above 0 ms"):
-        fit_table(SPACE, Times(times.genomes, np.append(times.ms[1:], np.nan)))
+    for wrong in (np.nan, np.inf, 0.0, -1.0):
+        message = rf"the time of genome 11 is {wrong} ms; expected a finite time above 0"
+        with pytest.raises(UsageError, match=message):
+            Times(times.genomes, np.append(times.ms[1:], wrong))
+    with pytest.raises(UsageError, match="the times are bool; expected numbers, in ms"):
+        Times(times.genomes, np.ones(12, dtype=bool))
     with pytest.raises(UsageError, match="12 genomes, but times of shape"):
         Times(times.genomes, times.ms[:3])
     with pytest.raises(InvalidGenome, match="has 22 genes"):
@@ -189,6 +193,14 @@ def test_times_are_read_from_csv_and_parquet(tmp_path):
         np.testing.assert_array_equal(read.genomes, times.genomes)
         np.testing.assert_array_equal(read.ms, times.ms)
         assert read.source == str(path)
+
+
+def test_true_is_no_time(tmp_path):
+    texts = [genome_text(g) for g in GENOMES[:3]]
+    table = pa.table({"genome": texts, "latency_ms": [True] * 3})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(FormatError, match="parquet, row 1: latency_ms is True; a time is finite"):
+        read_times(tmp_path / "t.parquet", SPACE)
 
 
 @pytest.mark.parametrize(

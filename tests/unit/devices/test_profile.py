@@ -270,6 +270,11 @@ def test_table_error_refuses_what_it_cannot_compare(space, rng):
         ("warmups", 0),
         ("trim", 0.5),
         ("anchors", 1),
+        ("rounds", 2.5),
+        ("most", True),
+        ("seconds", True),
+        ("seconds", math.nan),
+        ("trim", False),
     ],
 )
 def test_sampling_names_the_number_out_of_range(field, value):

@@ -215,6 +215,12 @@ def test_bad_input_is_refused():
         RooflineDevice("x", "v100", parameters={"occupancy": 1.0})
     with pytest.raises(UsageError, match="the parameter e_dense is -1; give a number above 0"):
         RooflineDevice("x", "v100", parameters={"e_dense": -1})
+    with pytest.raises(UsageError, match="the parameter e_dense is True; give a number above 0"):
+        RooflineDevice("x", "v100", parameters={"e_dense": True})
+    for name in ("spread", "error", "copy_gbs"):
+        for wrong in (True, math.nan, -1.0, math.inf):
+            with pytest.raises(UsageError, match=f"{name} is {wrong}; give a number, 0 or more"):
+                RooflineDevice("x", "v100", **{name: wrong})
     device = RooflineDevice("x", "v100")
     with pytest.raises(UsageError, match="needs the time of one network at least; got none"):
         device.fit([])
@@ -222,6 +228,15 @@ def test_bad_input_is_refused():
         device.calibrate([Timing(NETWORKS[0], 1.0), Timing(NETWORKS[1], math.nan, 1, "slow")])
     with pytest.raises(UsageError, match=r"timing 0 \(text\) is '1' ms at batch 1; expected"):
         device.calibrate([Timing(NETWORKS[0], "1", 1, "text")])
+    for wrong in (True, 0, -1.0, math.inf, None):
+        with pytest.raises(UsageError, match=rf"timing 0 \(x\) is {wrong} ms at batch 1; expected"):
+            device.calibrate([Timing(NETWORKS[0], wrong, 1, "x")])
+    for wrong in (True, 0, 1.5):
+        with pytest.raises(UsageError, match=rf"is 1\.0 ms at batch {wrong}; .* a batch of 1 or"):
+            device.calibrate([Timing(NETWORKS[0], 1.0, wrong)])
+    for wrong in (True, math.nan, -0.1):
+        with pytest.raises(UsageError, match=rf"timing 0 \(x\) is rounded to {wrong} ms; expected"):
+            device.calibrate([Timing(NETWORKS[0], 1.0, 1, "x", wrong)])
     with pytest.raises(
         UsageError, match=r"timing 1 \(x\) is of the same network and batch as timing 0"
     ):
@@ -233,6 +248,23 @@ def test_bad_input_is_refused():
         device.calibrate([Timing(NETWORKS[0], 1000 * usual)])
     with pytest.raises(UsageError, match="timings of two networks or more"):
         device.left_out([Timing(NETWORKS[0], 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"units": True}, "units is True; give an integer of 1 or more"),
+        ({"units": 0}, "units is 0; give an integer of 1 or more"),
+        ({"bandwidth": math.nan}, "bandwidth is nan; give a number above 0"),
+        ({"bandwidth": True}, "bandwidth is True; give a number above 0"),
+        ({"matrix": {"fp16": -1.0}}, "matrix fp16 is -1.0; give a number above 0"),
+        ({"vector": {"fp16": math.inf}}, "vector fp16 is inf; give a number above 0"),
+        ({"vector": {"fp8": 1.0}}, "vector has the precision 'fp8'; known: fp32, tf32, fp16, bf16"),
+    ],
+)
+def test_data_sheets_of_ones_own_must_hold_figures(change, message):
+    with pytest.raises(UsageError, match=f"data sheet v100: {message}"):
+        dataclasses.replace(data_sheet("v100"), **change)
 
 
 def test_all_sheets_and_calibrations_are_whole():

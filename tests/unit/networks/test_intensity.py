@@ -1,5 +1,8 @@
 """Rooflines: by hand, the published table, and devices' figures."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -88,6 +91,16 @@ def test_devices() -> None:
         accelerator("v10")
     with pytest.raises(UsageError, match="no peak of tpuv3 is known for 'fp16'; known: bf16"):
         accelerator("tpuv3").peak_of("fp16")
+
+
+@pytest.mark.parametrize("wrong", [True, 0.0, -1.0, math.nan, math.inf])
+def test_an_accelerator_of_ones_own_must_have_figures(wrong: float) -> None:
+    message = f"accelerator v100: the bandwidth is {wrong}; give a number above 0"
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(accelerator("v100"), bandwidth=wrong)
+    message = f"accelerator v100: the peak for fp16 is {wrong}; give a number above 0"
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(accelerator("v100"), peak={"fp16": wrong})
 
 
 def test_the_published_table() -> None:

@@ -144,6 +144,9 @@ class TestRetries:
             Retries(infra=-1)
         with pytest.raises(UsageError, match="retries: user is -2"):
             Retries(user=-2)
+        for wrong in (True, 1.5):
+            with pytest.raises(UsageError, match=f"retries: infra is {wrong}, allowed"):
+                Retries(infra=wrong)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

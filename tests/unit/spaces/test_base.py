@@ -147,8 +147,27 @@ def test_encode_names_the_block_that_does_not_fit() -> None:
         space.encode(Network((_conv(3, 4), _conv(4, 8), _conv(8, 9), _conv(9, 4))))
     assert str(caught.value).startswith(
         "block 2 of the network does not fit slot 'tail' of the space tiny(side=8, data='none'): "
-        "{'operation': 'conv', 'in_channels': 8, 'out_channels': 9"
+        "conv 1x1 8->9 at 8x8 ("
     )
+
+
+def test_encode_names_a_few_of_many_fields_that_no_gene_gives() -> None:
+    other = Block(
+        operation="mbconv",
+        in_channels=3,
+        hidden_channels=5,
+        out_channels=5,
+        height=9,
+        width=9,
+        kernel=7,
+        activation="swish",
+    )
+    with pytest.raises(NotInSpace) as caught:
+        Tiny().encode(Network((other,)))
+    message = str(caught.value)
+    assert "mbconv 7x7 3->5->5 at 9x9 (operation is 'mbconv'; the space has conv; " in message
+    assert message.endswith(" fields more)")
+    assert message.count(" is ") == 4
 
 
 def test_encode_names_the_first_block_where_nothing_fits() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moga.errors import FormatError
+from moga.errors import FormatError, UsageError
 from moga.network import Block
 from moga.networks.count import count_macs, count_params
-from moga.spaces.base import Space, sample_uniform
+from moga.spaces.base import Slot, Space, sample_uniform
 from moga.spaces.cost import CostTable, CostTables, count_table, slot_blocks
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
@@ -90,7 +90,8 @@ def test_counted_tables_are_cached_checked_and_counted_again_where_they_are_wron
     monkeypatch.setenv("MOGA_CACHE", str(tmp_path))
     space = MoGASpace(32)
     assert not list(tmp_path.iterdir())
-    expected = count_table(space, "params").arrays
+    expected_table = count_table(space, "params")
+    expected = expected_table.arrays
     assert not list(tmp_path.iterdir())
     count_table(space, "params", cached=True)
     files = sorted((tmp_path / "tables").iterdir())
@@ -105,6 +106,9 @@ def test_counted_tables_are_cached_checked_and_counted_again_where_they_are_wron
     assert "mark" not in again.provenance
     for one, two in zip(again.arrays, expected, strict=True):
         np.testing.assert_array_equal(one, two)
+    for broken in (np.nan, -1.0):
+        _damaged(files[1], expected_table, "array_3", 5, broken)
+        assert count_table(space, "params", cached=True).arrays[3][5] == expected[3][5]
     files[1].write_bytes(b"damaged")
     assert count_table(space, "params", cached=True).constant == 0
 
@@ -222,6 +226,152 @@ def test_load_refuses_missing_or_misshapen_arrays(tmp_path: Path, array: Any) ->
     _stored(path, array_3=array)
     with pytest.raises(FormatError, match="is a damaged cost table"):
         CostTable.load(path, MoGASpace(32))
+
+
+def _damaged(path: Path, table: CostTable, name: str, index: Any, value: float) -> None:
+    """Write a table with one number of an array changed."""
+    table.save(path)
+    with np.load(path) as file:
+        content = {key: file[key] for key in file.files}
+    content[name][index] = value
+    np.savez(path, **content)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "array_3",
+            np.nan,
+            r"the slot layer_2 has nan ms at its entry \[5\]; expected a finite num",
+        ),
+        ("array_3", np.inf, r"the slot layer_2 has inf ms at its entry \[5\]"),
+        ("array_3", -np.inf, r"the slot layer_2 has -inf ms at its entry \[5\]"),
+        (
+            "array_3",
+            -100.0,
+            r"the network \d.* would take -\d\S* ms, the median one \d.* above 0 of",
+        ),
+        ("array_3", 1e6, r"the network \d.* would take 1\S*e\+06 ms, the median one \d"),
+        (
+            "array_3",
+            1e9,
+            r"networks would take up to 1e\+09 ms; expected more than 0, an hour at m",
+        ),
+        ("array_3", 1.7e308, r"networks would take up to 1\.7e\+308 ms"),
+        (
+            "spread_3",
+            -1.0,
+            r"layer_2 has a spread of -1 ms at its entry \[5\]; expected a standard",
+        ),
+        ("spread_3", np.inf, r"layer_2 has a spread of inf ms at its entry \[5\]"),
+    ],
+)
+def test_load_refuses_values_that_cannot_be(tmp_path, name, value, message):
+    path = tmp_path / "t.npz"
+    _damaged(path, _table(MoGASpace(32)), name, 5, value)
+    with pytest.raises(FormatError, match=rf"t\.npz: .*{message}.* Build the table again"):
+        CostTable.load(path, MoGASpace(32))
+
+
+def test_a_spread_that_was_not_measured_is_nan(tmp_path):
+    path = tmp_path / "t.npz"
+    _damaged(path, _table(MoGASpace(32)), "spread_3", 5, np.nan)
+    assert np.isnan(CostTable.load(path, MoGASpace(32)).spread[3][5])
+
+
+@pytest.mark.parametrize("method", ["measured", "imported", "roofline"])
+def test_times_of_blocks_are_not_negative(tmp_path, method):
+    table = _table(MoGASpace(32), provenance={"method": method})
+    path = tmp_path / "t.npz"
+    _damaged(path, table, "array_3", 5, 0.0)
+    assert CostTable.load(path, MoGASpace(32)).arrays[3][5] == 0
+    _damaged(path, table, "array_3", 5, -0.001)
+    message = r"layer_2 has -0\.001 ms at its entry \[5\]; expected a finite number, 0 or more"
+    with pytest.raises(FormatError, match=message):
+        CostTable.load(path, MoGASpace(32))
+
+
+@pytest.mark.parametrize("method", ["fitted", "made"])
+def test_entries_that_are_known_by_their_sums_alone_may_be_negative(tmp_path, method):
+    path = tmp_path / "t.npz"
+    table = _table(MoGASpace(32), provenance={"method": method})
+    _damaged(path, table, "array_3", 5, -0.001)
+    assert CostTable.load(path, MoGASpace(32)).arrays[3][5] == -0.001
+
+
+def test_counts_and_columns_of_a_finish_are_not_negative(tmp_path):
+    path, space = tmp_path / "t.npz", MoGASpace(32)
+    _damaged(path, count_table(space, "params"), "array_3", 5, -1.0)
+    with pytest.raises(FormatError, match=r"has -1 at its entry \[5\]; expected .* 0 or more"):
+        CostTable.load(path, space)
+    _damaged(path, two_columns(space), "array_3", (5, 1), -1.0)
+    with pytest.raises(FormatError, match=r"has -1 ms at its entry \[5\]; expected .* 0 or more"):
+        CostTable.load(path, space)
+
+
+def test_a_space_without_parameters_counts_none(tmp_path):
+    space = MoGASpace(32)
+    nothing = tuple(np.zeros(slot.shape) for slot in space.slots)
+    CostTable("params", "", space, nothing).save(tmp_path / "t.npz")
+    assert CostTable.load(tmp_path / "t.npz", space).bounds == (0, 0)
+    CostTable("latency", "ms", space, nothing, constant=1.0).save(tmp_path / "t.npz")
+    with pytest.raises(UsageError, match="networks would take up to 0 ms; expected more than 0"):
+        CostTable("latency", "ms", space, nothing).save(tmp_path / "t.npz")
+
+
+def test_only_entries_of_no_network_may_lack_a_value(tmp_path, monkeypatch):
+    path = tmp_path / "t.npz"
+    _damaged(path, _table(MoGASpace(32)), "array_3", 5, np.nan)
+    asked = []
+
+    def nowhere(slot, index):
+        asked.append((slot.name, index))
+
+    monkeypatch.setattr(Slot, "entry", nowhere)
+    assert np.isnan(CostTable.load(path, MoGASpace(32)).arrays[3][5])
+    assert asked == [("layer_2", [5])]
+    _damaged(path, _table(MoGASpace(32)), "array_3", 5, np.inf)
+    with pytest.raises(FormatError, match=r"layer_2 has inf ms at its entry \[5\]"):
+        CostTable.load(path, MoGASpace(32))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"constant": float("nan")}, "its constant is nan; expected a finite number"),
+        ({"constant": "2"}, "its constant is '2'; expected a finite number"),
+        ({"grid": -1.0}, r"its grid is -1\.0; expected a finite number, 0 or more"),
+        ({"grid": float("inf")}, "its grid is inf; expected a finite number, 0 or more"),
+        ({"grid": True}, "its grid is True; expected a finite number, 0 or more"),
+        ({"relative_error": -0.1}, r"its relative_error is -0\.1; expected a finite number, 0 or"),
+        ({"relative_error": float("inf")}, "its relative_error is inf"),
+        ({"provenance": ["measured"]}, r"its provenance is \['measured'\]; expected an object"),
+        ({"unit": 3}, "its unit is 3; expected a text"),
+        ({"finish": []}, r"its finish is \[\]; expected a text"),
+    ],
+)
+def test_load_refuses_a_header_that_cannot_be(tmp_path, header, message):
+    path = tmp_path / "t.npz"
+    _stored(path, header=header)
+    with pytest.raises(FormatError, match=rf"t\.npz.*: {message}.*Build the table again"):
+        CostTable.load(path, MoGASpace(32))
+
+
+@pytest.mark.parametrize("name", ["array_3", "spread_3"])
+def test_load_refuses_arrays_of_no_numbers(tmp_path, name):
+    path = tmp_path / "t.npz"
+    _stored(path, **{name: np.array(["a"] * 12)})
+    with pytest.raises(FormatError, match=r"the slot layer_2 .*<U1; expected numbers"):
+        CostTable.load(path, MoGASpace(32))
+
+
+def test_what_load_refuses_is_not_written(tmp_path):
+    table = _table(MoGASpace(32), constant=float("inf"))
+    message = r"t\.npz is not written, for its constant is inf; expected a finite number\. Build"
+    with pytest.raises(UsageError, match=message):
+        table.save(tmp_path / "t.npz")
+    assert not list(tmp_path.iterdir())
 
 
 def two_columns(space, seed=0, **values):

@@ -192,6 +192,10 @@ def test_the_kind_follows_the_values(values: tuple[Any, ...], kind: str) -> None
             lambda: space_of(Part("one", lambda image: ["conv"])),
             r"part 'one' with Image\(.*\) and \{\} returns 'conv'; expected a Block, or a pair",
         ),
+        (
+            lambda: space_of(Part("one", lambda image: [(image.block("conv", 8), 0)])),
+            r"returns \(conv 1x1 8->8 at 16x16, 0\); expected a Block, or a pair \(Block, times\)",
+        ),
         (lambda: space_of(image=(3, 32)), r"the image of 'mine' is \(3, 32\); give channels, hei"),
         (lambda: space_of(image=(3, 32, 0)), r"\(3, 32, 0\); give channels, height and width, 1"),
         (
@@ -221,7 +225,7 @@ def test_blocks_that_do_not_fit_name_the_part() -> None:
     with pytest.raises(InvalidBlock, match=r"part 'one' .*: block 1 \(conv\) takes channels x hei"):
         space_of(Part("one", skips))
     elsewhere = Image(5, 4, 4).block("conv", 8)
-    with pytest.raises(InvalidBlock, match=r"part 'one' .* its first block takes another image"):
+    with pytest.raises(InvalidBlock, match=r"part 'one' .* another image: conv 1x1 5->8 at 4x4$"):
         space_of(Part("one", lambda image: [elsewhere]))
 
 

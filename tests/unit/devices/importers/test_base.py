@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -37,6 +38,29 @@ def test_a_reading_of_an_image_is_multiplied_with_the_batch():
     assert of_image.latency(64) == Latency(32.0, 6.4, 3, "imported", 64)
     of_batch = Reading("a", "block", 0.5, False, "here")
     assert of_batch.latency(64) == Latency(0.5, None, 0, "imported", 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": True}, "t.csv, line 3: True ms; expected a finite time above 0"),
+        ({"value": math.nan}, "t.csv, line 3: nan ms; expected a finite time above 0"),
+        ({"value": 0.0}, r"t.csv, line 3: 0\.0 ms; expected a finite time above 0"),
+        ({"spread": True}, "t.csv, line 3: spread is True ms; expected 0 or more"),
+        ({"spread": -1.0}, "t.csv, line 3: spread is -1.0 ms; expected 0 or more"),
+        ({"count": 1.5}, "t.csv, line 3: count 1.5 and batch None; expected integers of 0 or more"),
+        ({"batch": True}, "t.csv, line 3: count 0 and batch True; expected integers of 0 or more"),
+    ],
+)
+def test_a_reading_names_its_row_where_a_number_is_out_of_range(change, message):
+    reading = Reading("x", "block", 1.0, False, "t.csv, line 3")
+    with pytest.raises(FormatError, match=message):
+        dataclasses.replace(reading, **change)
+
+
+def test_true_is_no_time():
+    with pytest.raises(FormatError, match=r"t\.json, entry 1: ms is True; expected a number"):
+        milliseconds(True, "ms", "t.json, entry 1", "ms")
 
 
 def test_times_are_summarised_without_a_tenth_at_either_end():
