@@ -4,6 +4,8 @@
    networks, the *anchors*. Times that the store has are reused.
 2. The anchors say what a network costs besides its blocks: the table's constant is the mean of what
    they took beyond the sum of theirs. Timed again later, they say whether the machine is as fast.
+   What is timed later is brought to the speed of what was stored: by how much slower the stored
+   anchors, or, where none is stored yet, a few stored blocks have become.
 3. Where there are more blocks than time (`missing="predict"`), the blocks that most genomes use are
    timed first, in turn with typical ones, a few at a time, until the time is used up. Each such
    *chunk* holds the same few *probes* as well, one of them a whole network, by which its speed is
@@ -18,7 +20,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -231,23 +233,25 @@ def _time_at_once(
     missing: Sequence[Block],
     anchors: Sequence[Network],
     beside: Sequence[Network] = (),
-    known: Mapping[Subject, Latency] | None = None,
+    *,
+    familiar: Mapping[Subject, Latency],
 ) -> tuple[dict[Subject, Latency], float | None, float]:
     """Time blocks and networks in sets of rounds of up to 512 blocks; store each set as it comes.
 
     The anchors are in each set, the networks beside in the first. A set's times are divided by how
-    much slower its anchors were than those of the first set, or than the known ones.
+    much slower what is `familiar` was than before, or else the anchors than in the first set.
 
     Returns:
         The new values; the drift of greatest size within a set or between sets; seconds timed.
     """
     parts = max(1, math.ceil(len(missing) / _AT_ONCE))
     values: dict[Subject, Latency] = {}
-    reference = {one: known[one] for one in anchors if one in known} if known else {}
+    reference = dict(familiar)
     drifts, seconds = [], 0.0
     for part in range(parts):
         others = beside if part == 0 else ()
-        subjects: list[Subject] = list(dict.fromkeys([*missing[part::parts], *anchors, *others]))
+        wanted = [*missing[part::parts], *anchors, *reference, *others]
+        subjects: list[Subject] = list(dict.fromkeys(wanted))
         share = job.sampling.seconds / parts * (2 if others else 1)
         rounds = time_rounds(
             job.engine,
@@ -259,22 +263,49 @@ def _time_at_once(
             successions=_successions(job.space, subjects),
         )
         latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
-        fresh = dict(zip(subjects, latencies, strict=True))
-        slower = 1.0
-        if len(reference) == len(anchors):
-            before = math.fsum(reference[one].ms for one in anchors)
-            slower = math.fsum(fresh[one].ms for one in anchors) / before if before else 1.0
-        fresh = {
-            subject: _slower(latency, 1 / slower)
-            for subject, latency in fresh.items()
-            if subject not in reference
-        }
+        timed = dict(zip(subjects, latencies, strict=True))
+        slower = _how_much_slower(timed, reference)
+        fresh = _at_speed_1(timed, slower, besides=reference)
         job.store.write(fresh)
         values.update(fresh)
-        reference |= {one: fresh[one] for one in anchors if one in fresh}
+        reference = {anchor: {**reference, **fresh}[anchor] for anchor in anchors}
         drifts += [drift, slower - 1]
         seconds += float(rounds.ms.sum()) / 1e3
     return values, max(drifts, key=abs), seconds
+
+
+def _familiar(
+    known: Mapping[Subject, Latency],
+    uses: Mapping[Block, float],
+    anchors: Sequence[Network] = (),
+) -> dict[Subject, Latency]:
+    """Return what tells, timed again, how much slower the machine is than when it was stored.
+
+    The anchors that are known; where none is, a few blocks, most used and typical ones.
+    """
+    networks: dict[Subject, Latency] = {one: known[one] for one in anchors if one in known}
+    blocks = [block for block in uses if block in known]
+    if networks or not blocks:
+        return networks
+    return {block: known[block] for block in _order(blocks, uses)[:_PROBES]}
+
+
+def _how_much_slower(now: Mapping[Subject, Latency], before: Mapping[Subject, Latency]) -> float:
+    """Return what all of `before` takes now, relative to then; 1 where there is nothing of it.
+
+    The sum tells it, and not the median: the smallest blocks' times say little of the machine.
+    """
+    usual = math.fsum(latency.ms for latency in before.values())
+    return max(math.fsum(now[one].ms for one in before), 1e-9) / usual if usual else 1.0
+
+
+def _at_speed_1(
+    timed: Mapping[Subject, Latency], slower: float, *, besides: Container[Subject] = ()
+) -> dict[Subject, Latency]:
+    """Return times as of a machine that is not slower, without those of what is `besides`."""
+    return {
+        one: _times(latency, 1 / slower) for one, latency in timed.items() if one not in besides
+    }
 
 
 def _time_in_chunks(
@@ -284,7 +315,7 @@ def _time_in_chunks(
     *,
     seconds: float,
     spread: Spread,
-    familiar: Mapping[Block, Latency],
+    familiar: Mapping[Subject, Latency],
 ) -> tuple[dict[Subject, Latency], float | None, float]:
     """Time blocks in their order, then anchors, until `seconds` are used up.
 
@@ -305,7 +336,7 @@ def _time_in_chunks(
     values: dict[Subject, Latency] = {}
     timed: dict[Block, Latency] = {}
     sent: list[Sequence[Subject]] = []
-    usual: list[NDArray[np.float64]] = []  # what the probes took, or would have, at speed 1
+    reference = dict(familiar)
     speeds: list[float] = []
     begin = time.monotonic()
 
@@ -325,15 +356,10 @@ def _time_in_chunks(
 
     def record(number: int, result: Timed) -> None:
         probed, latencies = result
-        now = np.array([max(latency.ms, 1e-9) for latency in probed])
-        if not usual:
-            before = math.fsum(latency.ms for latency in familiar.values())
-            usual.append(now * (before / now[: len(familiar)].sum() if familiar else 1.0))
-        speeds.append(float(now.sum() / usual[0].sum()))
-        fresh: dict[Subject, Latency] = {
-            subject: _slower(latency, 1 / max(speeds[-1], 1e-9))
-            for subject, latency in zip(sent[number], latencies, strict=True)
-        }
+        now = dict(zip(probes, probed, strict=True))
+        speeds.append(_how_much_slower(now, reference))
+        reference.update(_at_speed_1(now, speeds[-1], besides=reference))
+        fresh = _at_speed_1(dict(zip(sent[number], latencies, strict=True)), speeds[-1])
         job.store.write(fresh)
         values.update(fresh)
         blocks = {block: value for block, value in fresh.items() if isinstance(block, Block)}
@@ -370,7 +396,7 @@ def _expected_ms(blocks: Sequence[Block], values: Mapping[Block, Latency]) -> ND
     return np.full(len(blocks), np.mean([value.ms for value in values.values()]))
 
 
-def _slower(latency: Latency, factor: float) -> Latency:
+def _times(latency: Latency, factor: float) -> Latency:
     error = None if latency.spread is None else latency.spread * factor
     return dataclasses.replace(latency, ms=latency.ms * factor, spread=error)
 
@@ -435,7 +461,8 @@ def profile_space(
         progress.note(f"{reused} of {len(uses)} blocks were timed before on this machine; reused.")
     if missing == "measure" and spread is here and reused < len(uses):
         lacking = [block for block in uses if block not in known]
-        fresh, drift, seconds = _time_at_once(job, lacking, anchors, beside, known)
+        familiar = _familiar(known, uses, anchors)
+        fresh, drift, seconds = _time_at_once(job, lacking, anchors, beside, familiar=familiar)
     else:
         fresh, drift, seconds = _time_rest(
             job, uses, anchors, known, missing=missing, spread=spread
@@ -483,11 +510,12 @@ def _time_rest(
         return {}, None, 0.0
     unknown = [anchor for anchor in anchors if anchor not in known]
     if not lacking:
-        return _time_at_once(job, [], anchors) if unknown else ({}, None, 0.0)
+        if not unknown:
+            return {}, None, 0.0
+        return _time_at_once(job, [], anchors, familiar=_familiar(known, uses, anchors))
     order = _order(lacking, uses)
     budget = job.sampling.seconds if missing == "predict" else math.inf
-    before = [block for block in uses if block in known]
-    familiar = {block: known[block] for block in _order(before, uses)[:_PROBES]} if before else {}
+    familiar = _familiar(known, uses)  # no anchors: in every chunk they would take too long
     return _time_in_chunks(job, order, unknown, seconds=budget, spread=spread, familiar=familiar)
 
 

@@ -126,7 +126,10 @@ def test_stored_values_are_reused_by_another_space(space, store, rng):
     more_classes, other = MoGASpace(32, 0.35, 20), FakeEngine()
     profile(more_classes, other, store, rng)
     timed = [subject for subject in other.prepared if isinstance(subject, Block)]
-    assert [block.operation for block in timed] == ["linear"]
+    assert [block.operation for block in timed if block not in set(unique_blocks(space))] == [
+        "linear"
+    ]
+    assert len(timed) == 1 + 7  # that, and what tells how fast the machine is now
     assert sum(isinstance(subject, Network) for subject in other.prepared) == 6
 
 
@@ -385,6 +388,52 @@ def test_a_profile_that_goes_on_is_brought_to_the_speed_of_what_was_timed(space,
     for block, value in values.items():
         assert value.ms == pytest.approx(block_ms(block))
     assert table.provenance["drift"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("at_once", [512, 40])
+def test_blocks_timed_at_once_after_a_budget_are_brought_to_its_speed(
+    space, store, rng, monkeypatch, at_once
+):
+    monkeypatch.setattr(profiling, "_AT_ONCE", at_once)
+    profile(space, FakeEngine(overhead=0.3), store, rng, missing="predict")
+    before = store.read(unique_blocks(space), 6)
+    assert 0 < len(before) < 126
+    slower = FakeEngine(overhead=0.3, speed=lambda _: 1.4)
+    networks = anchor_networks(space, 9)[6:]
+    table = profile(space, slower, store, rng, beside=networks)
+    assert_stored_at_speed_1(space, store, [*anchor_networks(space, 6), *networks], 0.3)
+    genomes = sample_uniform(space.sizes, 50, rng)
+    true = [slower.true_ms(space.decode(genome)) for genome in genomes]
+    np.testing.assert_allclose(table(genomes), true, rtol=1e-9)
+    assert table.constant == pytest.approx(0.3)
+    assert table.provenance["drift"] == pytest.approx(0.4)
+    again = {s for s in slower.prepared if isinstance(s, Block)} & set(before)
+    assert 0 < len(again) <= 7
+
+
+@pytest.mark.parametrize("missing", ["predict", "measure"])
+@pytest.mark.parametrize("known", [0, 2])
+def test_anchors_timed_after_all_blocks_are_brought_to_their_speed(
+    space, store, rng, missing, known
+):
+    anchors, first = anchor_networks(space, 6), FakeEngine(overhead=0.3)
+    subjects = [*unique_blocks(space), *anchors[:known]]
+    store.write({one: Latency(first.true_ms(one), 0.0, 6) for one in subjects})
+    slower = FakeEngine(overhead=0.3, speed=lambda _: 1.4)
+    table = profile(space, slower, store, rng, missing=missing)
+    assert_stored_at_speed_1(space, store, anchors, 0.3)
+    assert table.constant == pytest.approx(0.3)
+    assert table.provenance["drift"] == pytest.approx(0.4)
+    assert len([s for s in slower.prepared if isinstance(s, Block)]) == (0 if known else 7)
+
+
+def assert_stored_at_speed_1(space, store, networks, overhead):
+    engine = FakeEngine(overhead=overhead)
+    subjects = [*unique_blocks(space), *networks]
+    values = store.read(subjects, 6)
+    assert len(values) == len(subjects)
+    for subject, value in values.items():
+        assert value.ms == pytest.approx(engine.true_ms(subject))
 
 
 def test_one_chunk_alone_has_no_drift(space, store, rng):
