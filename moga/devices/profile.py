@@ -27,7 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Progress, Silent
-from moga.devices.base import Device, Latency, Measures, TimesBeside, with_noise
+from moga.devices.base import (
+    Device,
+    Latency,
+    Measures,
+    TimesBeside,
+    spread_percent,
+    with_noise,
+)
 from moga.devices.engines.base import Engine
 from moga.devices.kernels import Rules, rules_of
 from moga.devices.predict import FEWEST, BlockRoofline
@@ -52,6 +59,7 @@ __all__ = [
     "TableError",
     "anchor_networks",
     "block_uses",
+    "caution",
     "check_table",
     "checked_table",
     "profile_space",
@@ -74,6 +82,8 @@ _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
 _CHUNK: Final = 64
 _CHUNK_BYTES: Final = 1 << 30
+_WORTH_A_CAUTION: Final = 0.1
+"""A bias, and a change of the machine's speed, that is not to be passed over; relative."""
 _BUILDING: Final = 3
 """How many times a block's own time it takes about to build it, and to run it a first time."""
 
@@ -265,6 +275,8 @@ def _time_at_once(
         latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
         timed = dict(zip(subjects, latencies, strict=True))
         slower = _how_much_slower(timed, reference)
+        if familiar and part == 0:
+            _note_change(job.progress, slower - 1)
         fresh = _at_speed_1(timed, slower, besides=reference)
         job.store.write(fresh)
         values.update(fresh)
@@ -297,6 +309,22 @@ def _how_much_slower(now: Mapping[Subject, Latency], before: Mapping[Subject, La
     """
     usual = math.fsum(latency.ms for latency in before.values())
     return max(math.fsum(now[one].ms for one in before), 1e-9) / usual if usual else 1.0
+
+
+def _note_change(progress: Progress, drift: float) -> None:
+    """Say that the machine is another than when the values were stored, if it is by far."""
+    if abs(drift) > _WORTH_A_CAUTION:
+        progress.note(
+            f"{_change(drift)} than when the stored blocks were timed; the new times are brought "
+            f"to the speed of those. {_REFRESH}."
+        )
+
+
+_REFRESH: Final = "If that lasts, have all timed again (refresh=true, of the device)"
+
+
+def _change(drift: float) -> str:
+    return f"The machine takes {abs(100 * drift):.0f} % {'more' if drift > 0 else 'less'} time"
 
 
 def _at_speed_1(
@@ -358,6 +386,8 @@ def _time_in_chunks(
         probed, latencies = result
         now = dict(zip(probes, probed, strict=True))
         speeds.append(_how_much_slower(now, reference))
+        if familiar and number == 0:
+            _note_change(job.progress, speeds[-1] - 1)
         reference.update(_at_speed_1(now, speeds[-1], besides=reference))
         fresh = _at_speed_1(dict(zip(sent[number], latencies, strict=True)), speeds[-1])
         job.store.write(fresh)
@@ -624,12 +654,22 @@ class TableError:
         return 100 * float(self._relative.mean())
 
     @property
-    def mape_same_speed(self) -> float | None:
-        """The MAPE, in %, had the machine the speed that it had when the table was built."""
+    def _relative_same_speed(self) -> NDArray[np.float64] | None:
         if self.drift is None:
             return None
-        predicted = self.predicted_ms * (1 + self.drift)
-        return 100 * float(np.abs(predicted / self.measured_ms - 1).mean())
+        return self.predicted_ms * (1 + self.drift) / self.measured_ms - 1
+
+    @property
+    def mape_same_speed(self) -> float | None:
+        """The MAPE, in %, had the machine the speed that it had when the table was built."""
+        relative = self._relative_same_speed
+        return None if relative is None else 100 * float(np.abs(relative).mean())
+
+    @property
+    def bias_same_speed(self) -> float | None:
+        """The bias, in %, had the machine the speed that it had when the table was built."""
+        relative = self._relative_same_speed
+        return None if relative is None else 100 * float(relative.mean())
 
     @property
     def rmse_ms(self) -> float:
@@ -785,3 +825,28 @@ def check_table(
         now = np.mean([latency.ms for latency in latencies[networks:]])
         drift = float(now / table.provenance["anchor_ms"] - 1)
     return _error(table(genomes), latencies[:networks], drift)
+
+
+def caution(table: CostTable, error: TableError) -> str:
+    """Say that a table is wrong by far more than its spread, and what to do; "" where it is not."""
+    limit = max(100 * _WORTH_A_CAUTION, 3 * (spread_percent(table) or 0.0))
+    if abs(error.bias) <= limit:
+        return ""
+    if error.drift is not None and abs(error.bias_same_speed or 0.0) <= limit:
+        return (
+            f"{_change(error.drift)} than when the table's blocks were timed, which is what the "
+            f"latencies are off by; their order holds. {_REFRESH}"
+        )
+    less = "less" if error.bias > 0 else "more"
+    texts = [
+        f"Whole networks take {less} than the sums of their blocks, by far more than the spread "
+        "says: the latencies are not to be trusted, at most their order"
+    ]
+    if error.drift is None and (reused := table.provenance.get("blocks_reused")):
+        texts.append(
+            f"{reused} of {table.provenance['blocks']} blocks were timed in an earlier run; the "
+            f"machine may have another speed now. {_REFRESH}"
+        )
+    if table.provenance.get("blocks_predicted"):
+        texts.append("Give more seconds, or have all blocks timed (missing=measure)")
+    return ". ".join(texts)

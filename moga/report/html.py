@@ -201,6 +201,8 @@ def _device_end_to_end(run: Run, entry: Mapping[str, Any]) -> str:
         f"Latency on {device} of {len(entry['networks'])} networks of the front, end to end, "
         f"against the {_went_by(entry)} that the search went by. {entry['summary']}."
     )
+    if entry.get("caution"):
+        caption += f" Caution: {entry['caution']}."
     before = "predicted" if _went_by(entry) == "prediction" else "measured in the search"
     heads = ("network", before, "measured", _DEVIATION[_went_by(entry)])
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)

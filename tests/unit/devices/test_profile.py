@@ -165,7 +165,7 @@ def test_table_error_of_an_exact_table_is_nothing(space, rng):
     assert error.rmse_ms == pytest.approx(0, abs=1e-9)
     assert error.spearman == pytest.approx(1)
     assert error.drift is None
-    assert error.mape_same_speed is None
+    assert (error.mape_same_speed, error.bias_same_speed) == (None, None)
 
 
 def test_table_error_tells_a_slower_machine_from_a_wrong_table(space, store, rng):
@@ -175,6 +175,7 @@ def test_table_error_tells_a_slower_machine_from_a_wrong_table(space, store, rng
     assert error.bias == pytest.approx(-20)
     assert error.drift == pytest.approx(0.25)
     assert error.mape_same_speed == pytest.approx(0, abs=1e-9)
+    assert error.bias_same_speed == pytest.approx(0, abs=1e-9)
     assert "MAPE 20.0 %, bias -20.0 %" in str(error)
     assert "the machine's times changed by +25.0 %; with that taken out, MAPE 0.0 %" in str(error)
 
@@ -382,7 +383,11 @@ def test_a_profile_that_goes_on_is_brought_to_the_speed_of_what_was_timed(space,
         profile(space, FakeEngine(speed=killed), store, rng, **options)
     before = len(store.read(unique_blocks(space), 6))
     assert 0 < before < 126
-    table = profile(space, FakeEngine(speed=lambda _: 2.0), store, rng, **options)
+    notes = Notes()
+    table = profile(space, FakeEngine(speed=lambda _: 2.0), store, rng, progress=notes, **options)
+    assert [text[:34] for text in notes.texts if "stored" in text] == [
+        "The machine takes 100 % more time "
+    ]
     values = store.read(unique_blocks(space), 6)
     assert len(values) == 126
     for block, value in values.items():
@@ -400,7 +405,13 @@ def test_blocks_timed_at_once_after_a_budget_are_brought_to_its_speed(
     assert 0 < len(before) < 126
     slower = FakeEngine(overhead=0.3, speed=lambda _: 1.4)
     networks = anchor_networks(space, 9)[6:]
-    table = profile(space, slower, store, rng, beside=networks)
+    notes = Notes()
+    table = profile(space, slower, store, rng, beside=networks, progress=notes)
+    (note,) = [text for text in notes.texts if "stored blocks" in text]
+    assert note.startswith(
+        "The machine takes 40 % more time than when the stored blocks were timed"
+    )
+    assert "(refresh=true, of the device)" in note
     assert_stored_at_speed_1(space, store, [*anchor_networks(space, 6), *networks], 0.3)
     genomes = sample_uniform(space.sizes, 50, rng)
     true = [slower.true_ms(space.decode(genome)) for genome in genomes]
