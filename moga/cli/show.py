@@ -140,6 +140,7 @@ def print_profile(
     from rich.console import Console
     from rich.table import Table
 
+    from moga.devices.base import method_text
     from moga.devices.profile import caution
 
     low, high = table.bounds
@@ -149,7 +150,8 @@ def print_profile(
     shown.add_row("networks take", f"{low:.4g} to {high:.4g} {table.unit}")
     for key, value in table.provenance.items():
         if key != "spread_percent":
-            shown.add_row(key.replace("_", " "), _text(value))
+            text = method_text(table.provenance) if key == "method" else _text(value)
+            shown.add_row(key.replace("_", " "), text)
     shown.add_row("spread", _spread(table))
     shown.add_row("error", str(error) if error else _unmeasured(table))
     if error and (beware := caution(table, error)):

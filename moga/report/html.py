@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from moga.devices.base import method_text
 from moga.files import atomic_write
 from moga.report.drawing import draw, legend
 from moga.report.figures import DRAWN, front_axes, front_figure, hypervolume_figure
@@ -405,7 +406,8 @@ def _latencies_first(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _table(name: str, header: Mapping[str, Any]) -> str:
-    provenance = header.get("provenance") or {"method": "not recorded"}
+    provenance = header.get("provenance") or {}
+    provenance = {**provenance, "method": method_text(provenance)}
     known = {key: "not measured" if value is None else value for key, value in provenance.items()}
     about = {"unit": header.get("unit") or "count", "space": header.get("space"), **known}
     title = label(name.replace("latency", "latency_ms"))

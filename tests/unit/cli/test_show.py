@@ -39,6 +39,7 @@ def test_a_table_that_is_wrong_by_far_more_than_its_spread_says_so(
     assert ("caution" in text) == bool(words)
     assert words in text
     assert ("Give more seconds" in text) == bool(predicted)
+    assert ("method fake, 81 % of blocks predicted" in text) == bool(predicted)
     assert "refresh" not in text
 
 
