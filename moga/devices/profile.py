@@ -10,7 +10,8 @@
    timed first, in turn with typical ones, a few at a time, until the time is used up. Each such
    *chunk* holds the same few *probes* as well, one of them a whole network, by which its speed is
    compared with the first chunk's. The rest is predicted by a roofline fitted to those
-   (`moga.devices.predict`), and marked in the table.
+   (`moga.devices.predict`), and marked in the table. The constant comes of that network, but only
+   where it is far from what its predicted blocks explain, as where every call costs (ONNX Runtime).
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
 time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
@@ -82,6 +83,10 @@ _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
 _CHUNK: Final = 64
 _CHUNK_BYTES: Final = 1 << 30
+_ADDITIVE: Final = 0.03
+"""How far sums of blocks are off a network where nothing is wrong, relative; at most about that."""
+_SURE: Final = 3.0
+"""Standard errors beyond which what one network takes besides its blocks is no chance."""
 _WORTH_A_CAUTION: Final = 0.1
 """A bias, and a change of the machine's speed, that is not to be passed over; relative."""
 _BUILDING: Final = 3
@@ -347,12 +352,13 @@ def _time_in_chunks(
 ) -> tuple[dict[Subject, Latency], float | None, float]:
     """Time blocks in their order, then anchors, until `seconds` are used up.
 
-    Returns as `_time_at_once` does.
+    Returns as `_time_at_once` does, and one of the anchors in any case.
 
     Every chunk's times are divided by how much slower its probes were than before: those that are
     `familiar`, of an earlier profile, or else the first chunk's. The drift is the largest such
     difference; None where there is one chunk and nothing before. One of the probes is a whole
-    network, which is meant to leave the caches as networks do. What is timed is stored as it comes.
+    network, which is meant to leave the caches as networks do. What is timed is stored as it comes,
+    but for the probes.
     """
     networks = anchor_networks(job.space, job.sampling.anchors)
     smallest = min(networks, key=lambda network: sum(map(count_macs, network)))
@@ -402,7 +408,7 @@ def _time_in_chunks(
     timed_s = sum(value.ms * value.count for value in values.values()) / 1e3
     compared = speeds if familiar else speeds[1:]
     drift = max((speed - 1 for speed in compared), key=abs, default=None)
-    return values, drift, timed_s
+    return {smallest: reference[smallest], **values}, drift, timed_s
 
 
 def _chunk_size(
@@ -500,8 +506,10 @@ def profile_space(
     values = {**known, **fresh}
     measured = {block: values[block] for block in uses if block in values}
     whole = len(measured) == len(uses) and all(anchor in values for anchor in anchors)
-    beyond = _beyond_blocks(anchors, values) if whole else None
-    table = _table(space, blocks, found, measured, beyond, rule=rules_of(engine.settings))
+    timed = {anchor: values[anchor] for anchor in anchors if anchor in values}
+    table = _table(
+        space, blocks, found, measured, timed, whole=whole, rule=rules_of(engine.settings)
+    )
     provenance = {
         "device": device,
         "unit": f"ms a batch of {engine.batch}",
@@ -567,12 +575,32 @@ def _order(blocks: Sequence[Block], uses: Mapping[Block, float]) -> list[Block]:
 
 
 def _beyond_blocks(
-    anchors: Iterable[Network], values: Mapping[Subject, Latency]
+    networks: Mapping[Network, Latency], ms: Mapping[Block, float]
 ) -> NDArray[np.float64]:
-    """Return what each anchor took beyond the sum of its blocks, in ms."""
+    """Return what each network took beyond the sum of its blocks, in ms."""
     return np.array(
-        [values[anchor].ms - math.fsum(values[block].ms for block in anchor) for anchor in anchors]
+        [latency.ms - math.fsum(ms[block] for block in one) for one, latency in networks.items()]
     )
+
+
+def _unsure(
+    networks: Mapping[Network, Latency],
+    ms: Mapping[Block, float],
+    measured: Mapping[Block, Latency],
+    spread: float,
+) -> NDArray[np.float64]:
+    """Return the standard error of what `_beyond_blocks` does, in ms.
+
+    Predictions have the relative error `spread`, and a table that is exact is off by `_ADDITIVE`.
+    """
+    found = []
+    for network, latency in networks.items():
+        blocks = [
+            (measured[block].spread or 0.0) if block in measured else spread * ms[block]
+            for block in network
+        ]
+        found.append(math.hypot(_ADDITIVE * latency.ms, latency.spread or 0.0, *blocks))
+    return np.array(found)
 
 
 def _table(
@@ -580,23 +608,42 @@ def _table(
     blocks: Sequence[Block],
     found: Sequence[SlotBlocks],
     measured: Mapping[Block, Latency],
-    beyond: NDArray[np.float64] | None,
+    networks: Mapping[Network, Latency],
     *,
+    whole: bool,
     rule: Rules,
 ) -> CostTable:
-    """Return the table of the blocks' times, predicting those that are not measured."""
+    """Return the table of the blocks' times, predicting those that are not measured.
+
+    What networks take beyond their blocks is its constant; where it is not `whole`, few networks
+    were timed, and of their blocks few, so that it counts only where it is no chance, and leaves
+    every network some time.
+    """
     provenance: dict[str, Any] = {"method": "measured", "blocks": len(blocks)}
     predicted = np.array([block not in measured for block in blocks])
     ms, errors = np.empty(len(blocks)), np.empty(len(blocks))
     known = [measured[block] for block in blocks if block in measured]
     ms[~predicted] = [value.ms for value in known]
     errors[~predicted] = _spreads(known)
+    relative = 0.0
     if predicted.any():
         model = BlockRoofline.fit(measured, rule)
         ms[predicted] = model([block for block in blocks if block not in measured])
-        errors[predicted] = ms[predicted] * model.spread
+        relative = model.spread
+        errors[predicted] = ms[predicted] * relative
         provenance |= model.provenance(int(predicted.sum()))
-    if beyond is not None:
+    by_block = dict(zip(blocks, ms.tolist(), strict=True))
+    beyond = _beyond_blocks(networks, by_block)
+    if not whole:
+        unsure = _unsure(networks, by_block, measured, relative)
+        least = sum(np.nanmin(slot.add(ms)) for slot in found)
+        if (
+            not len(beyond)
+            or (np.abs(beyond) <= _SURE * unsure).any()
+            or least + beyond.mean() <= 0
+        ):
+            beyond = beyond[:0]
+    if len(beyond):
         provenance["constant_ms"] = float(beyond.mean())
         provenance["constant_spread_ms"] = (
             float(beyond.std(ddof=1) / math.sqrt(len(beyond))) if len(beyond) > 1 else None
@@ -607,7 +654,7 @@ def _table(
         space,
         tuple(slot.add(ms) for slot in found),
         tuple(slot.add_squares(errors) for slot in found),
-        constant=0.0 if beyond is None else float(beyond.mean()),
+        constant=float(beyond.mean()) if len(beyond) else 0.0,
         provenance=provenance,
         predicted=tuple(slot.any(predicted) for slot in found) if predicted.any() else (),
     )

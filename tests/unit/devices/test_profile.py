@@ -322,6 +322,30 @@ def test_a_budget_times_what_is_used_most_and_predicts_and_marks_the_rest(space,
     assert "24 of 126 blocks are timed." in notes.texts
 
 
+def test_what_every_call_costs_is_taken_off_predicted_tables_too(space, store, rng):
+    call = 0.02
+    engine = FakeEngine(lambda block: call + 1e-7 * count_macs(block), overhead=-19 * call)
+    table = profile(space, engine, store, rng, missing="predict")
+    assert table.provenance["blocks_predicted"] == 126 - 24
+    assert table.constant == pytest.approx(-19 * call, rel=0.1)
+    assert table.provenance["constant_ms"] == table.constant
+    genomes = sample_uniform(space.sizes, 50, rng)
+    true = np.array([engine.true_ms(space.decode(genome)) for genome in genomes])
+    assert np.abs(table(genomes) / true - 1).mean() < 0.1
+    assert np.mean((table(genomes) - table.constant) / true - 1) > 0.5
+
+
+@pytest.mark.parametrize("overhead", [0.0, -0.02, "all but 10 us of the network timed"])
+def test_predicted_tables_have_no_constant_by_chance_or_that_leaves_no_time(
+    space, store, rng, overhead
+):
+    if isinstance(overhead, str):  # more than the space's smallest network would take
+        smallest = min(anchor_networks(space, 6), key=lambda one: sum(map(count_macs, one)))
+        overhead = 0.01 - FakeEngine().true_ms(smallest)
+    table = profile(space, FakeEngine(overhead=overhead), store, rng, missing="predict")
+    assert (table.constant, "constant_ms" in table.provenance) == (0.0, False)
+
+
 def test_a_budget_that_suffices_predicts_nothing(space, store, rng):
     sampling = dataclasses.replace(QUICK, seconds=60)
     table = profile(
