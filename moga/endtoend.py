@@ -16,7 +16,7 @@ import numpy as np
 
 from moga.contracts import Progress
 from moga.devices.base import Measures
-from moga.devices.profile import check_table
+from moga.devices.profile import caution, check_table
 from moga.errors import MeasurementFailed
 from moga.plan import Plan, Tables
 from moga.runtime.rundir import read_measured, write_measured
@@ -68,14 +68,15 @@ def measure_front(
         metric = "latency" if len(plan.devices) == 1 else f"latency@{device.name}"
         entry: dict[str, Any] = {"device": device.name, "metric": metric}
         try:
-            error = check_table(tables.tables[metric], device, np.array(chosen), progress)
+            table = tables.tables[metric]
+            error = check_table(table, device, np.array(chosen), progress)
         except MeasurementFailed as failure:
             progress.note(f"the front could not be measured on {device.name}: {failure}")
             entries.append({**entry, "summary": "", "failed": str(failure), "networks": []})
             continue
-        entry["searched_by"] = "table"
+        entry |= {"searched_by": "table", "caution": caution(table, error)}
         if (given := (evaluated or {}).get(metric)) is not None:
-            entry["searched_by"] = "evaluator"
+            entry |= {"searched_by": "evaluator", "caution": ""}
             went_by = np.array([given[tuple(genome)] for genome in chosen])
             error = dataclasses.replace(error, predicted_ms=went_by, drift=None)
         columns = (error.predicted_ms, error.measured_ms, error.measured_spread_ms)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +15,6 @@ __all__ = ["print_json", "print_message", "print_profile", "print_result"]
 
 _ROUGH: Final = 50
 """Fewer networks than these give a fitted table rough intervals."""
-
-_WORTH_A_CAUTION: Final = 10.0
-"""A bias in %, and three times a table's spread, beyond which its times are not to be trusted."""
 
 
 def print_json(content: Mapping[str, Any]) -> None:
@@ -43,6 +40,7 @@ def print_message(text: str) -> None:
 def print_result(result: "Result", *, as_json: bool) -> None:
     """Print what a search found: the family, where the report is, how to go on."""
     states = result.evaluations["status"].tolist() if len(result.evaluations) else []
+    measured = (result.measured or {}).get("devices", ())
     content = {
         "run_dir": str(result.run_dir),
         "report": str(result.run_dir / "report.html"),
@@ -52,17 +50,14 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         "front": len(result.front),
         "hypervolume": float(result.hypervolume),
         "family": (result.family or {}).get("members", []),
-        "end_to_end": {
-            entry["device"]: entry["summary"] or entry["failed"]
-            for entry in (result.measured or {}).get("devices", ())
-        },
+        "end_to_end": {entry["device"]: entry["summary"] or entry["failed"] for entry in measured},
     }
     if as_json:
         print_json(content)
         return
     if content["family"]:
         _print_family(content["family"])
-    _print_lines(content)
+    _print_lines(content, measured)
 
 
 def _print_family(members: list[Mapping[str, Any]]) -> None:
@@ -97,7 +92,22 @@ def _columns(members: list[Mapping[str, Any]]) -> list[str]:
     return [key for base in order for key in known if key.partition("@")[0] == base]
 
 
-def _print_lines(content: Mapping[str, Any]) -> None:
+_WENT_BY: Final = {
+    "table": "the latency table that the search went by",
+    "evaluator": "the latencies that were measured in the search",
+}
+
+
+def _end_to_end(entry: Mapping[str, Any]) -> list[str]:
+    """Return lines on the front that a device timed end to end: against what, and what to do."""
+    if entry["failed"]:
+        return [f"Front on {entry['device']}: not measured end to end: {entry['failed']}"]
+    against = _WENT_BY[entry.get("searched_by", "table")]
+    lines = [f"Front on {entry['device']}, {against} against {entry['summary']}"]
+    return lines + ([f"Caution:  {entry['caution']}"] if entry.get("caution") else [])
+
+
+def _print_lines(content: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
     failed = f", {content['failed']} failed" if content["failed"] else ""
     directory = Path(content["run_dir"])
     skipped = content["evaluations"] - content["measured"] - content["failed"]
@@ -112,7 +122,7 @@ def _print_lines(content: Mapping[str, Any]) -> None:
         ] * (skipped > 0)
         why += [f"{content['measured']} evaluated ones break a limit"] * (content["measured"] > 0)
         lines.append(f"Nothing is on the front: {'; '.join(why)}. Give wider limits.")
-    lines += [f"Front on {device}: {text}" for device, text in content["end_to_end"].items()]
+    lines += [line for entry in measured for line in _end_to_end(entry)]
     lines.append(f"Report:   {content['report']}")
     if content["family"]:
         lines.append(f"Networks: {directory / 'family'}")
@@ -130,6 +140,9 @@ def print_profile(
     from rich.console import Console
     from rich.table import Table
 
+    from moga.devices.base import method_text
+    from moga.devices.profile import caution
+
     low, high = table.bounds
     shown = Table(show_header=False, box=None, pad_edge=False)
     shown.add_row("table", str(path))
@@ -137,11 +150,12 @@ def print_profile(
     shown.add_row("networks take", f"{low:.4g} to {high:.4g} {table.unit}")
     for key, value in table.provenance.items():
         if key != "spread_percent":
-            shown.add_row(key.replace("_", " "), _text(value))
+            text = method_text(table.provenance) if key == "method" else _text(value)
+            shown.add_row(key.replace("_", " "), text)
     shown.add_row("spread", _spread(table))
     shown.add_row("error", str(error) if error else _unmeasured(table))
-    if error and (caution := _caution(table, error)):
-        shown.add_row("caution", caution)
+    if error and (beware := caution(table, error)):
+        shown.add_row("caution", beware)
     Console(markup=False, highlight=False).print(shown)
 
 
@@ -152,22 +166,6 @@ def _spread(table: "CostTable") -> str:
     if percent is None:
         return "not measured"
     return f"± {percent:.2g} % of a network's latency, one standard error (the networks' median)"
-
-
-def _caution(table: "CostTable", error: "TableError") -> str:
-    """Say that a table is wrong by far more than its spread; "" where it is not."""
-    from moga.devices.base import spread_percent
-
-    claimed = spread_percent(table) or 0.0
-    if abs(error.bias) <= max(_WORTH_A_CAUTION, 3 * claimed):
-        return ""
-    cure = "; give more seconds, or have all blocks timed (missing=measure)"
-    less = "less" if error.bias > 0 else "more"
-    return (
-        f"whole networks take {less} than the sums of their blocks, by far more than the "
-        "spread says: the latencies are not to be trusted, at most their order"
-        + (cure if table.provenance.get("blocks_predicted") else "")
-    )
 
 
 def _unmeasured(table: "CostTable") -> str:

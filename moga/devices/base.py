@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Final, Literal, Protocol, get_args, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ __all__ = [
     "Provenance",
     "TimesBeside",
     "check_batch",
+    "method_text",
     "noise_grid",
     "spread_percent",
     "with_noise",
@@ -180,6 +181,23 @@ def with_noise(table: CostTable) -> CostTable:
     grid = noise_grid(float(np.quantile(errors, _SURE))) if len(errors) else 0.0
     provenance = {**table.provenance, "spread_percent": _percent(ms, errors)}
     return dataclasses.replace(table, grid=grid, provenance=provenance)
+
+
+def method_text(provenance: Mapping[str, Any]) -> str:
+    """Return how a table is known, with the share of its blocks that was predicted.
+
+    Example:
+        >>> method_text({"method": "measured", "blocks": 126, "blocks_predicted": 102})
+        'measured, 81 % of blocks predicted'
+        >>> method_text({"method": "measured", "blocks": 126})
+        'measured'
+    """
+    method = str(provenance.get("method", "not recorded"))
+    if not (predicted := provenance.get("blocks_predicted")):
+        return method
+    percent = 100 * predicted / provenance["blocks"]
+    share = "over 99" if 99.5 <= percent < 100 else "under 1" if percent < 0.5 else f"{percent:.0f}"
+    return f"{method}, {share} % of blocks predicted"
 
 
 def spread_percent(table: CostTable) -> float | None:

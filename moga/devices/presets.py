@@ -133,6 +133,7 @@ def preset(
     *,
     seconds: float = 600.0,
     missing: str = "measure",
+    refresh: bool = False,
     workers: int = 0,
 ) -> HostDevice:
     """Return the device that measures by a paper's protocol.
@@ -142,6 +143,7 @@ def preset(
         batch: one of the paper's batches; None: its first.
         seconds: with ``missing=predict``, all that may be spent on timing blocks.
         missing: what becomes of blocks without a time, as of `host.cpu`.
+        refresh: ignore cached values.
         workers: Ray actors that time blocks; 0: this process.
 
     Raises:
@@ -163,6 +165,7 @@ def preset(
         batch=chosen,
         seconds=seconds,
         missing=missing,
+        refresh=refresh,
         workers=workers,
         **found.arguments,
     )

@@ -4,11 +4,14 @@
    networks, the *anchors*. Times that the store has are reused.
 2. The anchors say what a network costs besides its blocks: the table's constant is the mean of what
    they took beyond the sum of theirs. Timed again later, they say whether the machine is as fast.
+   What is timed later is brought to the speed of what was stored: by how much slower the stored
+   anchors, or, where none is stored yet, a few stored blocks have become.
 3. Where there are more blocks than time (`missing="predict"`), the blocks that most genomes use are
    timed first, in turn with typical ones, a few at a time, until the time is used up. Each such
    *chunk* holds the same few *probes* as well, one of them a whole network, by which its speed is
    compared with the first chunk's. The rest is predicted by a roofline fitted to those
-   (`moga.devices.predict`), and marked in the table.
+   (`moga.devices.predict`), and marked in the table. The constant comes of that network, but only
+   where it is far from what its predicted blocks explain, as where every call costs (ONNX Runtime).
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
 time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
@@ -18,14 +21,21 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Progress, Silent, is_count
-from moga.devices.base import Device, Latency, Measures, TimesBeside, with_noise
+from moga.devices.base import (
+    Device,
+    Latency,
+    Measures,
+    TimesBeside,
+    spread_percent,
+    with_noise,
+)
 from moga.devices.engines.base import Engine
 from moga.devices.kernels import Rules, rules_of
 from moga.devices.predict import FEWEST, BlockRoofline
@@ -50,6 +60,7 @@ __all__ = [
     "TableError",
     "anchor_networks",
     "block_uses",
+    "caution",
     "check_table",
     "checked_table",
     "profile_space",
@@ -72,6 +83,12 @@ _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
 _CHUNK: Final = 64
 _CHUNK_BYTES: Final = 1 << 30
+_ADDITIVE: Final = 0.03
+"""How far sums of blocks are off a network where nothing is wrong, relative; at most about that."""
+_SURE: Final = 3.0
+"""Standard errors beyond which what one network takes besides its blocks is no chance."""
+_WORTH_A_CAUTION: Final = 0.1
+"""A bias, and a change of the machine's speed, that is not to be passed over; relative."""
 _BUILDING: Final = 3
 """How many times a block's own time it takes about to build it, and to run it a first time."""
 
@@ -231,23 +248,25 @@ def _time_at_once(
     missing: Sequence[Block],
     anchors: Sequence[Network],
     beside: Sequence[Network] = (),
-    known: Mapping[Subject, Latency] | None = None,
+    *,
+    familiar: Mapping[Subject, Latency],
 ) -> tuple[dict[Subject, Latency], float | None, float]:
     """Time blocks and networks in sets of rounds of up to 512 blocks; store each set as it comes.
 
     The anchors are in each set, the networks beside in the first. A set's times are divided by how
-    much slower its anchors were than those of the first set, or than the known ones.
+    much slower what is `familiar` was than before, or else the anchors than in the first set.
 
     Returns:
         The new values; the drift of greatest size within a set or between sets; seconds timed.
     """
     parts = max(1, math.ceil(len(missing) / _AT_ONCE))
     values: dict[Subject, Latency] = {}
-    reference = {one: known[one] for one in anchors if one in known} if known else {}
+    reference = dict(familiar)
     drifts, seconds = [], 0.0
     for part in range(parts):
         others = beside if part == 0 else ()
-        subjects: list[Subject] = list(dict.fromkeys([*missing[part::parts], *anchors, *others]))
+        wanted = [*missing[part::parts], *anchors, *reference, *others]
+        subjects: list[Subject] = list(dict.fromkeys(wanted))
         share = job.sampling.seconds / parts * (2 if others else 1)
         rounds = time_rounds(
             job.engine,
@@ -259,22 +278,67 @@ def _time_at_once(
             successions=_successions(job.space, subjects),
         )
         latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
-        fresh = dict(zip(subjects, latencies, strict=True))
-        slower = 1.0
-        if len(reference) == len(anchors):
-            before = math.fsum(reference[one].ms for one in anchors)
-            slower = math.fsum(fresh[one].ms for one in anchors) / before if before else 1.0
-        fresh = {
-            subject: _slower(latency, 1 / slower)
-            for subject, latency in fresh.items()
-            if subject not in reference
-        }
+        timed = dict(zip(subjects, latencies, strict=True))
+        slower = _how_much_slower(timed, reference)
+        if familiar and part == 0:
+            _note_change(job.progress, slower - 1)
+        fresh = _at_speed_1(timed, slower, besides=reference)
         job.store.write(fresh)
         values.update(fresh)
-        reference |= {one: fresh[one] for one in anchors if one in fresh}
+        reference = {anchor: {**reference, **fresh}[anchor] for anchor in anchors}
         drifts += [drift, slower - 1]
         seconds += float(rounds.ms.sum()) / 1e3
     return values, max(drifts, key=abs), seconds
+
+
+def _familiar(
+    known: Mapping[Subject, Latency],
+    uses: Mapping[Block, float],
+    anchors: Sequence[Network] = (),
+) -> dict[Subject, Latency]:
+    """Return what tells, timed again, how much slower the machine is than when it was stored.
+
+    The anchors that are known; where none is, a few blocks, most used and typical ones.
+    """
+    networks: dict[Subject, Latency] = {one: known[one] for one in anchors if one in known}
+    blocks = [block for block in uses if block in known]
+    if networks or not blocks:
+        return networks
+    return {block: known[block] for block in _order(blocks, uses)[:_PROBES]}
+
+
+def _how_much_slower(now: Mapping[Subject, Latency], before: Mapping[Subject, Latency]) -> float:
+    """Return what all of `before` takes now, relative to then; 1 where there is nothing of it.
+
+    The sum tells it, and not the median: the smallest blocks' times say little of the machine.
+    """
+    usual = math.fsum(latency.ms for latency in before.values())
+    return max(math.fsum(now[one].ms for one in before), 1e-9) / usual if usual else 1.0
+
+
+def _note_change(progress: Progress, drift: float) -> None:
+    """Say that the machine is another than when the values were stored, if it is by far."""
+    if abs(drift) > _WORTH_A_CAUTION:
+        progress.note(
+            f"{_change(drift)} than when the stored blocks were timed; the new times are brought "
+            f"to the speed of those. {_REFRESH}."
+        )
+
+
+_REFRESH: Final = "If that lasts, have all timed again (refresh=true, of the device)"
+
+
+def _change(drift: float) -> str:
+    return f"The machine takes {abs(100 * drift):.0f} % {'more' if drift > 0 else 'less'} time"
+
+
+def _at_speed_1(
+    timed: Mapping[Subject, Latency], slower: float, *, besides: Container[Subject] = ()
+) -> dict[Subject, Latency]:
+    """Return times as of a machine that is not slower, without those of what is `besides`."""
+    return {
+        one: _times(latency, 1 / slower) for one, latency in timed.items() if one not in besides
+    }
 
 
 def _time_in_chunks(
@@ -284,16 +348,17 @@ def _time_in_chunks(
     *,
     seconds: float,
     spread: Spread,
-    familiar: Mapping[Block, Latency],
+    familiar: Mapping[Subject, Latency],
 ) -> tuple[dict[Subject, Latency], float | None, float]:
     """Time blocks in their order, then anchors, until `seconds` are used up.
 
-    Returns as `_time_at_once` does.
+    Returns as `_time_at_once` does, and one of the anchors in any case.
 
     Every chunk's times are divided by how much slower its probes were than before: those that are
     `familiar`, of an earlier profile, or else the first chunk's. The drift is the largest such
     difference; None where there is one chunk and nothing before. One of the probes is a whole
-    network, which is meant to leave the caches as networks do. What is timed is stored as it comes.
+    network, which is meant to leave the caches as networks do. What is timed is stored as it comes,
+    but for the probes.
     """
     networks = anchor_networks(job.space, job.sampling.anchors)
     smallest = min(networks, key=lambda network: sum(map(count_macs, network)))
@@ -305,7 +370,7 @@ def _time_in_chunks(
     values: dict[Subject, Latency] = {}
     timed: dict[Block, Latency] = {}
     sent: list[Sequence[Subject]] = []
-    usual: list[NDArray[np.float64]] = []  # what the probes took, or would have, at speed 1
+    reference = dict(familiar)
     speeds: list[float] = []
     begin = time.monotonic()
 
@@ -325,15 +390,12 @@ def _time_in_chunks(
 
     def record(number: int, result: Timed) -> None:
         probed, latencies = result
-        now = np.array([max(latency.ms, 1e-9) for latency in probed])
-        if not usual:
-            before = math.fsum(latency.ms for latency in familiar.values())
-            usual.append(now * (before / now[: len(familiar)].sum() if familiar else 1.0))
-        speeds.append(float(now.sum() / usual[0].sum()))
-        fresh: dict[Subject, Latency] = {
-            subject: _slower(latency, 1 / max(speeds[-1], 1e-9))
-            for subject, latency in zip(sent[number], latencies, strict=True)
-        }
+        now = dict(zip(probes, probed, strict=True))
+        speeds.append(_how_much_slower(now, reference))
+        if familiar and number == 0:
+            _note_change(job.progress, speeds[-1] - 1)
+        reference.update(_at_speed_1(now, speeds[-1], besides=reference))
+        fresh = _at_speed_1(dict(zip(sent[number], latencies, strict=True)), speeds[-1])
         job.store.write(fresh)
         values.update(fresh)
         blocks = {block: value for block, value in fresh.items() if isinstance(block, Block)}
@@ -346,7 +408,7 @@ def _time_in_chunks(
     timed_s = sum(value.ms * value.count for value in values.values()) / 1e3
     compared = speeds if familiar else speeds[1:]
     drift = max((speed - 1 for speed in compared), key=abs, default=None)
-    return values, drift, timed_s
+    return {smallest: reference[smallest], **values}, drift, timed_s
 
 
 def _chunk_size(
@@ -370,7 +432,7 @@ def _expected_ms(blocks: Sequence[Block], values: Mapping[Block, Latency]) -> ND
     return np.full(len(blocks), np.mean([value.ms for value in values.values()]))
 
 
-def _slower(latency: Latency, factor: float) -> Latency:
+def _times(latency: Latency, factor: float) -> Latency:
     error = None if latency.spread is None else latency.spread * factor
     return dataclasses.replace(latency, ms=latency.ms * factor, spread=error)
 
@@ -435,7 +497,8 @@ def profile_space(
         progress.note(f"{reused} of {len(uses)} blocks were timed before on this machine; reused.")
     if missing == "measure" and spread is here and reused < len(uses):
         lacking = [block for block in uses if block not in known]
-        fresh, drift, seconds = _time_at_once(job, lacking, anchors, beside, known)
+        familiar = _familiar(known, uses, anchors)
+        fresh, drift, seconds = _time_at_once(job, lacking, anchors, beside, familiar=familiar)
     else:
         fresh, drift, seconds = _time_rest(
             job, uses, anchors, known, missing=missing, spread=spread
@@ -443,8 +506,10 @@ def profile_space(
     values = {**known, **fresh}
     measured = {block: values[block] for block in uses if block in values}
     whole = len(measured) == len(uses) and all(anchor in values for anchor in anchors)
-    beyond = _beyond_blocks(anchors, values) if whole else None
-    table = _table(space, blocks, found, measured, beyond, rule=rules_of(engine.settings))
+    timed = {anchor: values[anchor] for anchor in anchors if anchor in values}
+    table = _table(
+        space, blocks, found, measured, timed, whole=whole, rule=rules_of(engine.settings)
+    )
     provenance = {
         "device": device,
         "unit": f"ms a batch of {engine.batch}",
@@ -483,11 +548,12 @@ def _time_rest(
         return {}, None, 0.0
     unknown = [anchor for anchor in anchors if anchor not in known]
     if not lacking:
-        return _time_at_once(job, [], anchors) if unknown else ({}, None, 0.0)
+        if not unknown:
+            return {}, None, 0.0
+        return _time_at_once(job, [], anchors, familiar=_familiar(known, uses, anchors))
     order = _order(lacking, uses)
     budget = job.sampling.seconds if missing == "predict" else math.inf
-    before = [block for block in uses if block in known]
-    familiar = {block: known[block] for block in _order(before, uses)[:_PROBES]} if before else {}
+    familiar = _familiar(known, uses)  # no anchors: in every chunk they would take too long
     return _time_in_chunks(job, order, unknown, seconds=budget, spread=spread, familiar=familiar)
 
 
@@ -509,12 +575,32 @@ def _order(blocks: Sequence[Block], uses: Mapping[Block, float]) -> list[Block]:
 
 
 def _beyond_blocks(
-    anchors: Iterable[Network], values: Mapping[Subject, Latency]
+    networks: Mapping[Network, Latency], ms: Mapping[Block, float]
 ) -> NDArray[np.float64]:
-    """Return what each anchor took beyond the sum of its blocks, in ms."""
+    """Return what each network took beyond the sum of its blocks, in ms."""
     return np.array(
-        [values[anchor].ms - math.fsum(values[block].ms for block in anchor) for anchor in anchors]
+        [latency.ms - math.fsum(ms[block] for block in one) for one, latency in networks.items()]
     )
+
+
+def _unsure(
+    networks: Mapping[Network, Latency],
+    ms: Mapping[Block, float],
+    measured: Mapping[Block, Latency],
+    spread: float,
+) -> NDArray[np.float64]:
+    """Return the standard error of what `_beyond_blocks` does, in ms.
+
+    Predictions have the relative error `spread`, and a table that is exact is off by `_ADDITIVE`.
+    """
+    found = []
+    for network, latency in networks.items():
+        blocks = [
+            (measured[block].spread or 0.0) if block in measured else spread * ms[block]
+            for block in network
+        ]
+        found.append(math.hypot(_ADDITIVE * latency.ms, latency.spread or 0.0, *blocks))
+    return np.array(found)
 
 
 def _table(
@@ -522,23 +608,42 @@ def _table(
     blocks: Sequence[Block],
     found: Sequence[SlotBlocks],
     measured: Mapping[Block, Latency],
-    beyond: NDArray[np.float64] | None,
+    networks: Mapping[Network, Latency],
     *,
+    whole: bool,
     rule: Rules,
 ) -> CostTable:
-    """Return the table of the blocks' times, predicting those that are not measured."""
+    """Return the table of the blocks' times, predicting those that are not measured.
+
+    What networks take beyond their blocks is its constant; where it is not `whole`, few networks
+    were timed, and of their blocks few, so that it counts only where it is no chance, and leaves
+    every network some time.
+    """
     provenance: dict[str, Any] = {"method": "measured", "blocks": len(blocks)}
     predicted = np.array([block not in measured for block in blocks])
     ms, errors = np.empty(len(blocks)), np.empty(len(blocks))
     known = [measured[block] for block in blocks if block in measured]
     ms[~predicted] = [value.ms for value in known]
     errors[~predicted] = _spreads(known)
+    relative = 0.0
     if predicted.any():
         model = BlockRoofline.fit(measured, rule)
         ms[predicted] = model([block for block in blocks if block not in measured])
-        errors[predicted] = ms[predicted] * model.spread
+        relative = model.spread
+        errors[predicted] = ms[predicted] * relative
         provenance |= model.provenance(int(predicted.sum()))
-    if beyond is not None:
+    by_block = dict(zip(blocks, ms.tolist(), strict=True))
+    beyond = _beyond_blocks(networks, by_block)
+    if not whole:
+        unsure = _unsure(networks, by_block, measured, relative)
+        least = sum(np.nanmin(slot.add(ms)) for slot in found)
+        if (
+            not len(beyond)
+            or (np.abs(beyond) <= _SURE * unsure).any()
+            or least + beyond.mean() <= 0
+        ):
+            beyond = beyond[:0]
+    if len(beyond):
         provenance["constant_ms"] = float(beyond.mean())
         provenance["constant_spread_ms"] = (
             float(beyond.std(ddof=1) / math.sqrt(len(beyond))) if len(beyond) > 1 else None
@@ -549,7 +654,7 @@ def _table(
         space,
         tuple(slot.add(ms) for slot in found),
         tuple(slot.add_squares(errors) for slot in found),
-        constant=0.0 if beyond is None else float(beyond.mean()),
+        constant=float(beyond.mean()) if len(beyond) else 0.0,
         provenance=provenance,
         predicted=tuple(slot.any(predicted) for slot in found) if predicted.any() else (),
     )
@@ -596,12 +701,22 @@ class TableError:
         return 100 * float(self._relative.mean())
 
     @property
-    def mape_same_speed(self) -> float | None:
-        """The MAPE, in %, had the machine the speed that it had when the table was built."""
+    def _relative_same_speed(self) -> NDArray[np.float64] | None:
         if self.drift is None:
             return None
-        predicted = self.predicted_ms * (1 + self.drift)
-        return 100 * float(np.abs(predicted / self.measured_ms - 1).mean())
+        return self.predicted_ms * (1 + self.drift) / self.measured_ms - 1
+
+    @property
+    def mape_same_speed(self) -> float | None:
+        """The MAPE, in %, had the machine the speed that it had when the table was built."""
+        relative = self._relative_same_speed
+        return None if relative is None else 100 * float(np.abs(relative).mean())
+
+    @property
+    def bias_same_speed(self) -> float | None:
+        """The bias, in %, had the machine the speed that it had when the table was built."""
+        relative = self._relative_same_speed
+        return None if relative is None else 100 * float(relative.mean())
 
     @property
     def rmse_ms(self) -> float:
@@ -760,3 +875,28 @@ def check_table(
         now = np.mean([latency.ms for latency in latencies[networks:]])
         drift = float(now / table.provenance["anchor_ms"] - 1)
     return _error(table(genomes), latencies[:networks], drift)
+
+
+def caution(table: CostTable, error: TableError) -> str:
+    """Say that a table is wrong by far more than its spread, and what to do; "" where it is not."""
+    limit = max(100 * _WORTH_A_CAUTION, 3 * (spread_percent(table) or 0.0))
+    if abs(error.bias) <= limit:
+        return ""
+    if error.drift is not None and abs(error.bias_same_speed or 0.0) <= limit:
+        return (
+            f"{_change(error.drift)} than when the table's blocks were timed, which is what the "
+            f"latencies are off by; their order holds. {_REFRESH}"
+        )
+    less = "less" if error.bias > 0 else "more"
+    texts = [
+        f"Whole networks take {less} than the sums of their blocks, by far more than the spread "
+        "says: the latencies are not to be trusted, at most their order"
+    ]
+    if error.drift is None and (reused := table.provenance.get("blocks_reused")):
+        texts.append(
+            f"{reused} of {table.provenance['blocks']} blocks were timed in an earlier run; the "
+            f"machine may have another speed now. {_REFRESH}"
+        )
+    if table.provenance.get("blocks_predicted"):
+        texts.append("Give more seconds, or have all blocks timed (missing=measure)")
+    return ". ".join(texts)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from moga.devices.base import method_text
 from moga.files import atomic_write
 from moga.report.drawing import draw, legend
 from moga.report.figures import DRAWN, front_axes, front_figure, hypervolume_figure
@@ -201,6 +202,8 @@ def _device_end_to_end(run: Run, entry: Mapping[str, Any]) -> str:
         f"Latency on {device} of {len(entry['networks'])} networks of the front, end to end, "
         f"against the {_went_by(entry)} that the search went by. {entry['summary']}."
     )
+    if entry.get("caution"):
+        caption += f" Caution: {entry['caution']}."
     before = "predicted" if _went_by(entry) == "prediction" else "measured in the search"
     heads = ("network", before, "measured", _DEVIATION[_went_by(entry)])
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
@@ -403,7 +406,8 @@ def _latencies_first(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _table(name: str, header: Mapping[str, Any]) -> str:
-    provenance = header.get("provenance") or {"method": "not recorded"}
+    provenance = header.get("provenance") or {}
+    provenance = {**provenance, "method": method_text(provenance)}
     known = {key: "not measured" if value is None else value for key, value in provenance.items()}
     about = {"unit": header.get("unit") or "count", "space": header.get("space"), **known}
     title = label(name.replace("latency", "latency_ms"))

@@ -52,9 +52,11 @@ def test_the_whole_front_is_measured_and_not_only_a_family(tmp_path):
     (entry,) = result.measured["devices"]
     assert (entry["device"], entry["metric"], entry["failed"]) == ("fake", "latency", "")
     assert "MAPE 50.0 %" in entry["summary"]
+    assert "Whole networks take more than the sums of their blocks" in entry["caution"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Predicted against measured" in page
     assert page.count("-50.0 %") >= len(frame)
+    assert f"Caution: {entry['caution']}." in page
 
 
 def test_where_the_search_went_by_measurements_those_are_compared(tmp_path):
@@ -72,7 +74,7 @@ def test_where_the_search_went_by_measurements_those_are_compared(tmp_path):
         assert row.predicted_ms == searched[tuple(row.genome)]
         assert row.measured_ms == pytest.approx(1.25 * row.predicted_ms)
     (entry,) = result.measured["devices"]
-    assert entry["searched_by"] == "evaluator"
+    assert (entry["searched_by"], entry["caution"]) == ("evaluator", "")
     assert "MAPE 20.0 %, bias -20.0 %" in entry["summary"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "against the measurement that the search went by" in page

@@ -26,6 +26,7 @@ class FakeSearch:
     calls: ClassVar[list] = []
     raises: BaseException | None = None
     family: ClassVar[dict | None] = {"members": MEMBERS}
+    end_to_end: ClassVar[dict] = {"device": "cpu", "summary": "MAPE 2.0 %", "failed": ""}
 
     def __init__(self, *args, **options):
         self.args, self.options = args, options
@@ -52,7 +53,7 @@ class FakeSearch:
             front=pd.DataFrame({"accuracy": [61.2]}),
             hypervolume=float("nan"),
             family=self.family,
-            measured={"devices": [{"device": "cpu", "summary": "MAPE 2.0 %", "failed": ""}]},
+            measured={"devices": [self.end_to_end]},
         )
 
 
@@ -94,7 +95,33 @@ def test_search_has_defaults(fake):
 
 
 def test_what_the_front_took_is_printed(fake):
-    assert "Front on cpu: MAPE 2.0 %" in invoke("search").stdout
+    went_by = "Front on cpu, the latency table that the search went by against MAPE 2.0 %"
+    assert went_by in invoke("search").stdout
+
+
+@pytest.mark.parametrize(
+    ("entry", "lines"),
+    [
+        (
+            {"searched_by": "table", "caution": "The machine is slower"},
+            (
+                "Front on cpu, the latency table that the search went by against MAPE 2.0 %\n"
+                "Caution:  The machine is slower\n"
+            ),
+        ),
+        (
+            {"searched_by": "evaluator", "caution": ""},
+            "Front on cpu, the latencies that were measured in the search against MAPE 2.0 %\nRep",
+        ),
+        (
+            {"summary": "", "failed": "no memory"},
+            "Front on cpu: not measured end to end: no memory\n",
+        ),
+    ],
+)
+def test_what_the_front_took_says_what_it_is_compared_with(fake, monkeypatch, entry, lines):
+    monkeypatch.setattr(fake, "end_to_end", {**fake.end_to_end, **entry})
+    assert lines in invoke("search").stdout
 
 
 def test_the_defaults_are_those_of_search(monkeypatch, fake):

@@ -9,6 +9,7 @@ from moga.devices.base import (
     Device,
     Latency,
     Measures,
+    method_text,
     noise_grid,
     spread_percent,
     with_noise,
@@ -85,3 +86,17 @@ def test_noise_grid_is_1_2_or_5(step, grid):
 def test_noise_grid_refuses_what_is_no_noise(step):
     with pytest.raises(ValueError, match="expected a finite number, 0 or more"):
         noise_grid(step)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "predicted", "text"),
+    [
+        (126, 0, "imported"),
+        (8, 5, "imported, 62 % of blocks predicted"),
+        (232_921, 232_640, "imported, over 99 % of blocks predicted"),
+        (1000, 1, "imported, under 1 % of blocks predicted"),
+    ],
+)
+def test_a_table_says_how_much_of_it_was_predicted(blocks, predicted, text):
+    provenance = {"method": "imported", "blocks": blocks, "blocks_predicted": predicted}
+    assert method_text(provenance) == text

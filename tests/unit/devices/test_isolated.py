@@ -1,6 +1,10 @@
+import contextlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -87,6 +91,52 @@ def test_a_child_that_dies_is_named_and_replaced():
     with pytest.raises(MeasurementFailed, match="the measuring process ended with code -9"):
         rounds(dying, [NETWORK])
     dying.close()
+
+
+class Sleeping(FakeEngine):
+    """Takes ten milliseconds a run."""
+
+    def prepare(self, subject):
+        run = super().prepare(subject)
+        return lambda: time.sleep(0.01) or run()
+
+
+def measure_long(engine, rounds):
+    """Be the parent: say the child's process number once it measures, or waits for the next."""
+
+    class Says(Silent):
+        def advance(self, done, **values):
+            if done == 2:  # of one subject: in the rounds
+                sys.stdout.write(f"{isolated._child.pid}\n")
+                sys.stdout.flush()
+
+    isolated = Isolated(engine, {})
+    settings = {"rng": np.random.default_rng(0), "progress": Says(), "phase": "time"}
+    sampling = Sampling(rounds=rounds, most=rounds, seconds=0, warmups=1)
+    time_rounds(isolated, [NETWORK], sampling, **settings)
+    time.sleep(3600)
+
+
+@pytest.mark.parametrize("rounds", [2, 360_000], ids=["waiting", "measuring"])
+def test_a_child_ends_in_silence_when_its_parent_is_killed(rounds):
+    code = f"from {__name__} import measure_long; measure_long('{__name__}:Sleeping', {rounds})"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    said = parent.stdout.readline()
+    parent.kill()
+    try:
+        _, errors = parent.communicate(timeout=60)  # until the child, too, has closed its end
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(said), signal.SIGKILL)
+        pytest.fail("the child went on")
+    assert said
+    assert parent.returncode == -signal.SIGKILL
+    assert errors == b""
 
 
 def test_what_the_engine_cannot_run_is_named():

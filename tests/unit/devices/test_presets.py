@@ -63,3 +63,9 @@ def test_the_device_carries_the_protocol():
     assert device.sampling == dataclasses.replace(PRESETS["moga"].sampling, seconds=600.0)
     budget = create("device", "preset(name=moga, seconds=9, missing=predict)")
     assert (budget.sampling.seconds, budget.sampling.most, budget.missing) == (9.0, 30, "predict")
+    assert [
+        create("device", f"preset(name=moga{more})").refresh for more in ("", ", refresh=true")
+    ] == [
+        False,
+        True,
+    ]

@@ -126,7 +126,10 @@ def test_stored_values_are_reused_by_another_space(space, store, rng):
     more_classes, other = MoGASpace(32, 0.35, 20), FakeEngine()
     profile(more_classes, other, store, rng)
     timed = [subject for subject in other.prepared if isinstance(subject, Block)]
-    assert [block.operation for block in timed] == ["linear"]
+    assert [block.operation for block in timed if block not in set(unique_blocks(space))] == [
+        "linear"
+    ]
+    assert len(timed) == 1 + 7  # that, and what tells how fast the machine is now
     assert sum(isinstance(subject, Network) for subject in other.prepared) == 6
 
 
@@ -162,7 +165,7 @@ def test_table_error_of_an_exact_table_is_nothing(space, rng):
     assert error.rmse_ms == pytest.approx(0, abs=1e-9)
     assert error.spearman == pytest.approx(1)
     assert error.drift is None
-    assert error.mape_same_speed is None
+    assert (error.mape_same_speed, error.bias_same_speed) == (None, None)
 
 
 def test_table_error_tells_a_slower_machine_from_a_wrong_table(space, store, rng):
@@ -172,6 +175,7 @@ def test_table_error_tells_a_slower_machine_from_a_wrong_table(space, store, rng
     assert error.bias == pytest.approx(-20)
     assert error.drift == pytest.approx(0.25)
     assert error.mape_same_speed == pytest.approx(0, abs=1e-9)
+    assert error.bias_same_speed == pytest.approx(0, abs=1e-9)
     assert "MAPE 20.0 %, bias -20.0 %" in str(error)
     assert "the machine's times changed by +25.0 %; with that taken out, MAPE 0.0 %" in str(error)
 
@@ -323,6 +327,30 @@ def test_a_budget_times_what_is_used_most_and_predicts_and_marks_the_rest(space,
     assert "24 of 126 blocks are timed." in notes.texts
 
 
+def test_what_every_call_costs_is_taken_off_predicted_tables_too(space, store, rng):
+    call = 0.02
+    engine = FakeEngine(lambda block: call + 1e-7 * count_macs(block), overhead=-19 * call)
+    table = profile(space, engine, store, rng, missing="predict")
+    assert table.provenance["blocks_predicted"] == 126 - 24
+    assert table.constant == pytest.approx(-19 * call, rel=0.1)
+    assert table.provenance["constant_ms"] == table.constant
+    genomes = sample_uniform(space.sizes, 50, rng)
+    true = np.array([engine.true_ms(space.decode(genome)) for genome in genomes])
+    assert np.abs(table(genomes) / true - 1).mean() < 0.1
+    assert np.mean((table(genomes) - table.constant) / true - 1) > 0.5
+
+
+@pytest.mark.parametrize("overhead", [0.0, -0.02, "all but 10 us of the network timed"])
+def test_predicted_tables_have_no_constant_by_chance_or_that_leaves_no_time(
+    space, store, rng, overhead
+):
+    if isinstance(overhead, str):  # more than the space's smallest network would take
+        smallest = min(anchor_networks(space, 6), key=lambda one: sum(map(count_macs, one)))
+        overhead = 0.01 - FakeEngine().true_ms(smallest)
+    table = profile(space, FakeEngine(overhead=overhead), store, rng, missing="predict")
+    assert (table.constant, "constant_ms" in table.provenance) == (0.0, False)
+
+
 def test_a_budget_that_suffices_predicts_nothing(space, store, rng):
     sampling = dataclasses.replace(QUICK, seconds=60)
     table = profile(
@@ -384,12 +412,68 @@ def test_a_profile_that_goes_on_is_brought_to_the_speed_of_what_was_timed(space,
         profile(space, FakeEngine(speed=killed), store, rng, **options)
     before = len(store.read(unique_blocks(space), 6))
     assert 0 < before < 126
-    table = profile(space, FakeEngine(speed=lambda _: 2.0), store, rng, **options)
+    notes = Notes()
+    table = profile(space, FakeEngine(speed=lambda _: 2.0), store, rng, progress=notes, **options)
+    assert [text[:34] for text in notes.texts if "stored" in text] == [
+        "The machine takes 100 % more time "
+    ]
     values = store.read(unique_blocks(space), 6)
     assert len(values) == 126
     for block, value in values.items():
         assert value.ms == pytest.approx(block_ms(block))
     assert table.provenance["drift"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("at_once", [512, 40])
+def test_blocks_timed_at_once_after_a_budget_are_brought_to_its_speed(
+    space, store, rng, monkeypatch, at_once
+):
+    monkeypatch.setattr(profiling, "_AT_ONCE", at_once)
+    profile(space, FakeEngine(overhead=0.3), store, rng, missing="predict")
+    before = store.read(unique_blocks(space), 6)
+    assert 0 < len(before) < 126
+    slower = FakeEngine(overhead=0.3, speed=lambda _: 1.4)
+    networks = anchor_networks(space, 9)[6:]
+    notes = Notes()
+    table = profile(space, slower, store, rng, beside=networks, progress=notes)
+    (note,) = [text for text in notes.texts if "stored blocks" in text]
+    assert note.startswith(
+        "The machine takes 40 % more time than when the stored blocks were timed"
+    )
+    assert "(refresh=true, of the device)" in note
+    assert_stored_at_speed_1(space, store, [*anchor_networks(space, 6), *networks], 0.3)
+    genomes = sample_uniform(space.sizes, 50, rng)
+    true = [slower.true_ms(space.decode(genome)) for genome in genomes]
+    np.testing.assert_allclose(table(genomes), true, rtol=1e-9)
+    assert table.constant == pytest.approx(0.3)
+    assert table.provenance["drift"] == pytest.approx(0.4)
+    again = {s for s in slower.prepared if isinstance(s, Block)} & set(before)
+    assert 0 < len(again) <= 7
+
+
+@pytest.mark.parametrize("missing", ["predict", "measure"])
+@pytest.mark.parametrize("known", [0, 2])
+def test_anchors_timed_after_all_blocks_are_brought_to_their_speed(
+    space, store, rng, missing, known
+):
+    anchors, first = anchor_networks(space, 6), FakeEngine(overhead=0.3)
+    subjects = [*unique_blocks(space), *anchors[:known]]
+    store.write({one: Latency(first.true_ms(one), 0.0, 6) for one in subjects})
+    slower = FakeEngine(overhead=0.3, speed=lambda _: 1.4)
+    table = profile(space, slower, store, rng, missing=missing)
+    assert_stored_at_speed_1(space, store, anchors, 0.3)
+    assert table.constant == pytest.approx(0.3)
+    assert table.provenance["drift"] == pytest.approx(0.4)
+    assert len([s for s in slower.prepared if isinstance(s, Block)]) == (0 if known else 7)
+
+
+def assert_stored_at_speed_1(space, store, networks, overhead):
+    engine = FakeEngine(overhead=overhead)
+    subjects = [*unique_blocks(space), *networks]
+    values = store.read(subjects, 6)
+    assert len(values) == len(subjects)
+    for subject, value in values.items():
+        assert value.ms == pytest.approx(engine.true_ms(subject))
 
 
 def test_one_chunk_alone_has_no_drift(space, store, rng):

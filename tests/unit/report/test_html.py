@@ -2,6 +2,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -149,6 +150,17 @@ def test_a_page_without_results_says_so(run_directory):
         *("holds no cost tables", "no reason recorded", "not recorded"),
     ):
         assert said in text
+
+
+def test_a_page_says_how_much_of_a_table_was_predicted(run_directory):
+    assert "method measured protocol" in page_of(run_directory).text
+    path = run_directory / "tables" / "latency.npz"
+    with np.load(path) as file:
+        content = dict(file)
+    header = json.loads(str(content["header"]))
+    header["provenance"]["blocks_predicted"] = 107
+    np.savez(path, **{**content, "header": np.array(json.dumps(header))})
+    assert "method measured, 63 % of blocks predicted protocol" in page_of(run_directory).text
 
 
 def test_a_page_without_failures_and_with_limits(run_directory):
