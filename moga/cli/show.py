@@ -140,7 +140,7 @@ def print_profile(
             shown.add_row(key.replace("_", " "), _text(value))
     shown.add_row("spread", _spread(table))
     shown.add_row("error", str(error) if error else _unmeasured(table))
-    if error and (caution := _caution(table, error)):
+    if caution := _caution(table, error):
         shown.add_row("caution", caution)
     Console(markup=False, highlight=False).print(shown)
 
@@ -154,10 +154,14 @@ def _spread(table: "CostTable") -> str:
     return f"± {percent:.2g} % of a network's latency, one standard error (the networks' median)"
 
 
-def _caution(table: "CostTable", error: "TableError") -> str:
-    """Say that a table is wrong by far more than its spread; "" where it is not."""
+def _caution(table: "CostTable", error: "TableError | None") -> str:
+    """Say that a table is wrong by far more than its spread, or its speed no device's; else ""."""
     from moga.devices.base import spread_percent
+    from moga.devices.plausible import speed_caution
 
+    if error is None:
+        speed = table.provenance.get("gmacs_per_s")
+        return "" if speed is None else speed_caution(speed)
     claimed = spread_percent(table) or 0.0
     if abs(error.bias) <= max(_WORTH_A_CAUTION, 3 * claimed):
         return ""

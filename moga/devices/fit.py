@@ -27,6 +27,7 @@ Vovk, Gammerman and Shafer 2005). They are about a new timing, its noise include
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -38,11 +39,12 @@ from numpy.typing import NDArray
 from moga.contracts import Genomes
 from moga.devices.base import check_batch, noise_grid
 from moga.devices.importers.tables import Row, read_table
+from moga.devices.plausible import speed
 from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import convolutions, count_params
 from moga.spaces.base import Space, sample_uniform
-from moga.spaces.cost import CostTable
+from moga.spaces.cost import CostTable, count_table
 from moga.spaces.entries import find_blocks
 
 __all__ = ["FittedTable", "Times", "fit_table", "read_times"]
@@ -528,7 +530,8 @@ def fit_table(space: Space, times: Times, *, device: str = "", batch: int = 1) -
         space: any space; its costs are assumed to add up over blocks.
         times: of distinct networks of the space, such as `read_times` gives.
         device: for the provenance.
-        batch: images a batch, for the provenance.
+        batch: images a batch, for the provenance. `gmacs_per_s` there, the median of the networks,
+            is what shows times that are all in another unit.
 
     Raises:
         UsageError: too few networks, times that are no times or all the same, or networks that lead
@@ -657,12 +660,14 @@ def _finish(fitted: FittedTable, times: Times, device: str, batch: int) -> Fitte
     factor = float(np.sqrt(np.mean(errors**2) / np.mean(own**2)))
     variance = fitted._posterior.variance(fitted._features.of(genomes))  # noqa: SLF001 - its own
     known = fitted.calibration * fitted._mean_ms * float(np.sqrt(np.median(variance)))  # noqa: SLF001
+    macs = batch * count_table(space, "macs")(space.validate(times.genomes))
     provenance = {
         "method": "fitted",
         "device": device,
         "source": Path(times.source).name,
         "networks": len(times.ms),
         "batch": batch,
+        "gmacs_per_s": statistics.median(map(speed, macs.tolist(), times.ms.tolist())),
         "cv_mape": fitted.cv_mape,
         "calibration": fitted.calibration,
         "noise_ms": fitted.noise_ms,

@@ -99,11 +99,13 @@ def test_predictions_are_the_tables_and_its_spread_is_as_large_on_average(noisy,
 
 
 def test_the_table_says_how_it_came_about(noisy, tmp_path):
-    fitted, _, _ = noisy
+    fitted, times, _ = noisy
     provenance = fitted.table.provenance
     assert (provenance["method"], provenance["device"]) == ("fitted", "toy")
     assert (provenance["networks"], provenance["batch"]) == (150, 4)
     assert provenance["cv_mape"] == fitted.cv_mape
+    macs = [4 * sum(map(count_macs, SPACE.decode(genome))) for genome in times.genomes.tolist()]
+    assert provenance["gmacs_per_s"] == pytest.approx(np.median(macs / times.ms) / 1e6)
     assert 0 < fitted.table.grid < provenance["standard_error_ms"]
     fitted.table.save(tmp_path / "t.npz")
     loaded = CostTable.load(tmp_path / "t.npz", SPACE)
