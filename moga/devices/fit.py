@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from moga.contracts import Genomes
 from moga.devices.base import check_batch, noise_grid
 from moga.devices.importers.tables import Row, read_table
-from moga.devices.plausible import speed
+from moga.devices.plausible import check_units, speed
 from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import convolutions, count_params
@@ -50,8 +50,6 @@ from moga.spaces.entries import find_blocks
 __all__ = ["FittedTable", "Times", "fit_table", "read_times"]
 
 _FEWEST: Final = 10
-_ABSURD: Final = 100.0
-"""How many times the median a time may be, or the median it, before it must be another unit."""
 _FREEDOM: Final = 2.0
 _SEARCHED: Final = 300
 """Networks at most from which the scales are found; all are used for the effects."""
@@ -113,9 +111,9 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     Raises:
         UsageError: a batch below 1.
         FormatError: no such file, another kind of file, missing columns, or a bad row: a time that
-            is no number, nan, 0, negative or absurd, a genome or network of another space, a
-            network that came before; another batch or unit, or two precisions or devices. The
-            message names the row as `importers.tables.read_table` does.
+            is no number, nan, 0, negative, or 100 times off what the others let expect; a genome
+            or network of another space, a network that came before; another batch or unit, or two
+            precisions or devices. The message names the row as `importers.tables.read_table` does.
     """
     check_batch(batch)
     rows = read_table(Path(path))
@@ -123,14 +121,16 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     _check_columns(path, rows[0][1])
     _check_alike(rows, batch)
     genomes = np.empty((len(rows), len(space.genes)), dtype=np.int64)
+    networks = []
     ms = np.empty(len(rows))
     for number, (where, row) in enumerate(rows):
         try:
             ms[number] = _milliseconds(row["latency_ms"])
-            genomes[number] = _genome(row, space, Path(path).parent)
+            network, genomes[number] = _subject(row, space, Path(path).parent)
+            networks.append(network)
         except (MogaError, OSError, ValueError) as error:
             raise FormatError(f"{where}: {error}") from error
-    _check_absurd(places, ms)
+    check_units(networks, ms.tolist(), places, batch)
     _check_duplicates(places, space.canonical(genomes))
     return Times(genomes, ms, str(path))
 
@@ -174,27 +174,18 @@ def _milliseconds(value: Any) -> float:
     return number
 
 
-def _genome(row: Row, space: Space, folder: Path) -> Sequence[int]:
+def _subject(row: Row, space: Space, folder: Path) -> tuple[Network, Sequence[int]]:
+    """Return the network of a row, and its genome."""
     if "network" in row:
-        return space.encode(Network.load(folder / str(row["network"])))
+        network = Network.load(folder / str(row["network"]))
+        return network, space.encode(network)
     text = str(row["genome"])
     try:
         values = [int(word) for word in text.split()]
     except ValueError:
         raise InvalidGenome(f"genome is {text!r}; expected integers separated by spaces") from None
     genome: list[int] = space.validate(np.array([values]))[0].tolist()
-    space.decode(genome)
-    return genome
-
-
-def _check_absurd(places: Sequence[str], ms: Array) -> None:
-    median = float(np.median(ms))
-    for where, time in zip(places, ms, strict=True):
-        if not median / _ABSURD <= time <= median * _ABSURD:
-            raise FormatError(
-                f"{where}: {time:g} ms is absurd beside the median of "
-                f"{median:g} ms; are all times in milliseconds?"
-            )
+    return space.decode(genome), genome
 
 
 def _check_duplicates(places: Sequence[str], genomes: Genomes) -> None:
