@@ -97,8 +97,8 @@ class Times:
 def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     """Read end-to-end times from a CSV file with a header, or a Parquet file.
 
-    Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces)
-    and ``network`` (the path of a network's JSON, relative to the file). Where the file has columns
+    Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces,
+    or of Parquet a list of them) and ``network`` (the path of a network's JSON, relative to the file). Where the file has columns
     of the schema of imported times (``batch``, ``precision``, ``device``, ``unit``, ``of``), what
     they say must fit, and be the same in every row. Others are ignored. Either the whole file is
     good, or nothing is read.
@@ -179,11 +179,14 @@ def _subject(row: Row, space: Space, folder: Path) -> tuple[Network, Sequence[in
     if "network" in row:
         network = Network.load(folder / str(row["network"]))
         return network, space.encode(network)
-    text = str(row["genome"])
+    cell = row["genome"]
+    text = " ".join(map(str, cell)) if isinstance(cell, list) else str(cell)
     try:
         values = [int(word) for word in text.split()]
     except ValueError:
-        raise InvalidGenome(f"genome is {text!r}; expected integers separated by spaces") from None
+        raise InvalidGenome(
+            f"genome is {cell!r}; expected integers separated by spaces, or of Parquet a list"
+        ) from None
     genome: list[int] = space.validate(np.array([values]))[0].tolist()
     return space.decode(genome), genome
 

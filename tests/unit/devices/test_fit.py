@@ -194,6 +194,40 @@ def test_times_are_read_from_csv_and_parquet(tmp_path):
         assert read.source == str(path)
 
 
+def test_genomes_may_be_lists_in_parquet(tmp_path):
+    times, _ = timed(5)
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"genome": times.genomes.tolist(), "latency_ms": times.ms}), path)
+    read = read_times(path, SPACE)
+    np.testing.assert_array_equal(read.genomes, times.genomes)
+    np.testing.assert_array_equal(read.ms, times.ms)
+
+
+@pytest.mark.parametrize(
+    ("genome", "message"),
+    [
+        ([1, 2, 3], "row 2: a genome of fbnet has 22 genes"),
+        ([], "row 2: a genome of fbnet has 22 genes"),
+        ([9] * 22, "row 2: gene 'layer_0' .* is 9"),
+        ([None] + [0] * 21, r"row 2: genome is \[None, 0, .*\]; expected integers"),
+        (None, "row 2: a genome of fbnet has 22 genes"),
+        (GENOMES[0], "row 2: the network of row 1 again"),
+    ],
+)
+def test_a_bad_list_is_named(tmp_path, genome, message):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"genome": [GENOMES[0], genome], "latency_ms": [5.0, 6.0]}), path)
+    with pytest.raises(FormatError, match=message):
+        read_times(path, SPACE)
+
+
+def test_lists_of_no_integers_are_named(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"genome": [[0.5] * 22], "latency_ms": [5.0]}), path)
+    with pytest.raises(FormatError, match=r"row 1: genome is \[0.5, .*expected integers"):
+        read_times(path, SPACE)
+
+
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
