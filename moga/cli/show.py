@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,21 +61,25 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         print_json(content)
         return
     if content["family"]:
-        _print_family(content["family"])
+        _print_family(content["family"], (result.measured or {}).get("devices", ()))
     _print_lines(content)
 
 
-def _print_family(members: list[Mapping[str, Any]]) -> None:
+def _print_family(members: list[Mapping[str, Any]], devices: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from moga.report.text import label, unmeasured, value_text
+    from moga.report.text import column, label, searched_by, unmeasured, value_text
 
+    by_evaluator = {
+        column(str(entry["metric"])) for entry in devices if searched_by(entry) == "measurement"
+    }
     table = Table(title="The family", title_justify="left", title_style="bold")
     table.add_column("network", style="bold")
     columns = _columns(members)
     for name in columns:
-        table.add_column(label(name), justify="right")
+        measured = " measured in the search" if name in by_evaluator else ""
+        table.add_column(label(name) + measured, justify="right")
     for member in members:
         errors = [member.get(name.replace(*_error_of(name))) for name in columns]
         cells = [value_text(n, member.get(n), e) for n, e in zip(columns, errors, strict=True)]

@@ -98,10 +98,10 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     """Read end-to-end times from a CSV file with a header, or a Parquet file.
 
     Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces,
-    or of Parquet a list of them) and ``network`` (the path of a network's JSON, relative to the file). Where the file has columns
-    of the schema of imported times (``batch``, ``precision``, ``device``, ``unit``, ``of``), what
-    they say must fit, and be the same in every row. Others are ignored. Either the whole file is
-    good, or nothing is read.
+    or of Parquet a list of them) and ``network`` (the path of a network's JSON, relative to the
+    file). Where the file has columns of the schema of imported times (``batch``, ``precision``,
+    ``device``, ``unit``, ``of``), what they say must fit, and be the same in every row. Others are
+    ignored. Either the whole file is good, or nothing is read.
 
     Args:
         path: the file.

@@ -37,7 +37,7 @@ _FAR: Final = math.log(100.0)
 46 sets of networks (FBNet's and NAS-Bench-201's, 23 devices each) and 6 of blocks (CPU, phone)."""
 _AS_WELL: Final = 1.5
 """How many times what is off modulo a unit may be off without, where there is no mixture: a power
-that is right for some rows alone may explain others as of another unit, from 4 blocks of GENet's."""
+that is right for some rows alone may take others for another unit (4 to 12 blocks of GENet's)."""
 _POWERS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the work: 0 where launches take all the time, 1 where computing does."""
 _OFFSETS: Final = 200
