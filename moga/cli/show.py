@@ -56,21 +56,25 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         print_json(content)
         return
     if content["family"]:
-        _print_family(content["family"])
+        _print_family(content["family"], measured)
     _print_lines(content, measured)
 
 
-def _print_family(members: list[Mapping[str, Any]]) -> None:
+def _print_family(members: list[Mapping[str, Any]], devices: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from moga.report.text import label, unmeasured, value_text
+    from moga.report.text import column, label, searched_by, unmeasured, value_text
 
+    by_evaluator = {
+        column(str(entry["metric"])) for entry in devices if searched_by(entry) == "measurement"
+    }
     table = Table(title="The family", title_justify="left", title_style="bold")
     table.add_column("network", style="bold")
     columns = _columns(members)
     for name in columns:
-        table.add_column(label(name), justify="right")
+        measured = " measured in the search" if name in by_evaluator else ""
+        table.add_column(label(name) + measured, justify="right")
     for member in members:
         errors = [member.get(name.replace(*_error_of(name))) for name in columns]
         cells = [value_text(n, member.get(n), e) for n, e in zip(columns, errors, strict=True)]
@@ -141,7 +145,6 @@ def print_profile(
     from rich.table import Table
 
     from moga.devices.base import method_text
-    from moga.devices.profile import caution
 
     low, high = table.bounds
     shown = Table(show_header=False, box=None, pad_edge=False)
@@ -154,7 +157,7 @@ def print_profile(
             shown.add_row(key.replace("_", " "), text)
     shown.add_row("spread", _spread(table))
     shown.add_row("error", str(error) if error else _unmeasured(table))
-    if error and (beware := caution(table, error)):
+    if beware := _beware(table, error):
         shown.add_row("caution", beware)
     Console(markup=False, highlight=False).print(shown)
 
@@ -166,6 +169,17 @@ def _spread(table: "CostTable") -> str:
     if percent is None:
         return "not measured"
     return f"± {percent:.2g} % of a network's latency, one standard error (the networks' median)"
+
+
+def _beware(table: "CostTable", error: "TableError | None") -> str:
+    """Say that a table is wrong by far more than its spread, or its speed no device's; else ""."""
+    from moga.devices.plausible import speed_caution
+    from moga.devices.profile import caution
+
+    if error is not None:
+        return caution(table, error)
+    speed = table.provenance.get("gmacs_per_s")
+    return "" if speed is None else speed_caution(speed)
 
 
 def _unmeasured(table: "CostTable") -> str:

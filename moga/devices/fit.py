@@ -27,6 +27,7 @@ Vovk, Gammerman and Shafer 2005). They are about a new timing, its noise include
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -38,18 +39,17 @@ from numpy.typing import NDArray
 from moga.contracts import Genomes
 from moga.devices.base import check_batch, noise_grid
 from moga.devices.importers.tables import Row, read_table
+from moga.devices.plausible import check_units, speed
 from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import convolutions, count_params
 from moga.spaces.base import Space, sample_uniform
-from moga.spaces.cost import CostTable
+from moga.spaces.cost import CostTable, count_table
 from moga.spaces.entries import find_blocks
 
 __all__ = ["FittedTable", "Times", "fit_table", "read_times"]
 
 _FEWEST: Final = 10
-_ABSURD: Final = 100.0
-"""How many times the median a time may be, or the median it, before it must be another unit."""
 _FREEDOM: Final = 2.0
 _SEARCHED: Final = 300
 """Networks at most from which the scales are found; all are used for the effects."""
@@ -108,11 +108,11 @@ class Times:
 def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     """Read end-to-end times from a CSV file with a header, or a Parquet file.
 
-    Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces)
-    and ``network`` (the path of a network's JSON, relative to the file). Where the file has columns
-    of the schema of imported times (``batch``, ``precision``, ``device``, ``unit``, ``of``), what
-    they say must fit, and be the same in every row. Others are ignored. Either the whole file is
-    good, or nothing is read.
+    Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces,
+    or of Parquet a list of them) and ``network`` (the path of a network's JSON, relative to the
+    file). Where the file has columns of the schema of imported times (``batch``, ``precision``,
+    ``device``, ``unit``, ``of``), what they say must fit, and be the same in every row. Others are
+    ignored. Either the whole file is good, or nothing is read.
 
     Args:
         path: the file.
@@ -122,9 +122,9 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     Raises:
         UsageError: a batch below 1.
         FormatError: no such file, another kind of file, missing columns, or a bad row: a time that
-            is no number, nan, 0, negative or absurd, a genome or network of another space, a
-            network that came before; another batch or unit, or two precisions or devices. The
-            message names the row as `importers.tables.read_table` does.
+            is no number, nan, 0, negative, or 100 times off what the others let expect; a genome
+            or network of another space, a network that came before; another batch or unit, or two
+            precisions or devices. The message names the row as `importers.tables.read_table` does.
     """
     check_batch(batch)
     rows = read_table(Path(path))
@@ -132,14 +132,16 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     _check_columns(path, rows[0][1])
     _check_alike(rows, batch)
     genomes = np.empty((len(rows), len(space.genes)), dtype=np.int64)
+    networks = []
     ms = np.empty(len(rows))
     for number, (where, row) in enumerate(rows):
         try:
             ms[number] = _milliseconds(row["latency_ms"])
-            genomes[number] = _genome(row, space, Path(path).parent)
+            network, genomes[number] = _subject(row, space, Path(path).parent)
+            networks.append(network)
         except (MogaError, OSError, ValueError) as error:
             raise FormatError(f"{where}: {error}") from error
-    _check_absurd(places, ms)
+    check_units(networks, ms.tolist(), places, batch)
     _check_duplicates(places, space.canonical(genomes))
     return Times(genomes, ms, str(path))
 
@@ -183,27 +185,21 @@ def _milliseconds(value: Any) -> float:
     return number
 
 
-def _genome(row: Row, space: Space, folder: Path) -> Sequence[int]:
+def _subject(row: Row, space: Space, folder: Path) -> tuple[Network, Sequence[int]]:
+    """Return the network of a row, and its genome."""
     if "network" in row:
-        return space.encode(Network.load(folder / str(row["network"])))
-    text = str(row["genome"])
+        network = Network.load(folder / str(row["network"]))
+        return network, space.encode(network)
+    cell = row["genome"]
+    text = " ".join(map(str, cell)) if isinstance(cell, list) else str(cell)
     try:
         values = [int(word) for word in text.split()]
     except ValueError:
-        raise InvalidGenome(f"genome is {text!r}; expected integers separated by spaces") from None
+        raise InvalidGenome(
+            f"genome is {cell!r}; expected integers separated by spaces, or of Parquet a list"
+        ) from None
     genome: list[int] = space.validate(np.array([values]))[0].tolist()
-    space.decode(genome)
-    return genome
-
-
-def _check_absurd(places: Sequence[str], ms: Array) -> None:
-    median = float(np.median(ms))
-    for where, time in zip(places, ms, strict=True):
-        if not median / _ABSURD <= time <= median * _ABSURD:
-            raise FormatError(
-                f"{where}: {time:g} ms is absurd beside the median of "
-                f"{median:g} ms; are all times in milliseconds?"
-            )
+    return space.decode(genome), genome
 
 
 def _check_duplicates(places: Sequence[str], genomes: Genomes) -> None:
@@ -539,7 +535,8 @@ def fit_table(space: Space, times: Times, *, device: str = "", batch: int = 1) -
         space: any space; its costs are assumed to add up over blocks.
         times: of distinct networks of the space, such as `read_times` gives.
         device: for the provenance.
-        batch: images a batch, for the provenance.
+        batch: images a batch, for the provenance. `gmacs_per_s` there, the median of the networks,
+            is what shows times that are all in another unit.
 
     Raises:
         UsageError: too few networks, times that are no times or all the same, or networks that lead
@@ -666,12 +663,14 @@ def _finish(fitted: FittedTable, times: Times, device: str, batch: int) -> Fitte
     factor = float(np.sqrt(np.mean(errors**2) / np.mean(own**2)))
     variance = fitted._posterior.variance(fitted._features.of(genomes))  # noqa: SLF001 - its own
     known = fitted.calibration * fitted._mean_ms * float(np.sqrt(np.median(variance)))  # noqa: SLF001
+    macs = batch * count_table(space, "macs")(space.validate(times.genomes))
     provenance = {
         "method": "fitted",
         "device": device,
         "source": Path(times.source).name,
         "networks": len(times.ms),
         "batch": batch,
+        "gmacs_per_s": statistics.median(map(speed, macs.tolist(), times.ms.tolist())),
         "cv_mape": fitted.cv_mape,
         "calibration": fitted.calibration,
         "noise_ms": fitted.noise_ms,

@@ -23,6 +23,7 @@ from moga.devices.blockfiles import MANIFEST, Manifest
 from moga.devices.importers.base import PRECISIONS, Reading
 from moga.devices.importers.detect import read_timings
 from moga.devices.kernels import rules
+from moga.devices.plausible import LEAST_MS, MOST_GMACS_PER_S, check_units, speed
 from moga.devices.predict import FEWEST, BlockRoofline
 from moga.devices.profile import sum_blocks, unique_blocks
 from moga.errors import FormatError, MogaError, UsageError
@@ -39,13 +40,11 @@ MISSING: Final = ("refuse", "predict")
 that have one by `moga.devices.predict`, and marked."""
 
 _DIGEST: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
-_MOST_MACS_A_SECOND: Final = 1e16
-"""Ten times what the fastest accelerators do at their lowest precision."""
 _ABSURD: Final = 300.0
 """How many times what similar blocks say a time may be, or they it. On a CPU and a phone a correct
 time was off by up to 57 (a convolution of one pixel)."""
-_LEAST_MS: Final = 1e-4
-"""No device launches a block's kernels in a tenth of a microsecond."""
+_FAR: Final = 100.0
+"""How many times what its blocks take together a network may take, or they it."""
 _SUSPECTS: Final = 5
 _RULES: Final = rules("tensorrt")
 """Which program took the times is not known; exported blocks come with their norms folded."""
@@ -153,7 +152,7 @@ def table_of(
     times = _resolve(readings, named, space, batch)
     values = {subject: t for subject, (t, _) in times.items() if isinstance(subject, Block)}
     whole = {subject: t for subject, (t, _) in times.items() if isinstance(subject, Network)}
-    _check_absurd(values, times)
+    _check_absurd(values, times, batch)
     lacking = [block for block in known.values() if block not in values]
     if lacking and missing == "refuse":
         raise FormatError(_lacking(lacking, len(known)))
@@ -175,17 +174,20 @@ def table_of(
     if lacking:
         values, more = _predict(values, lacking)
         provenance |= more
+    _check_whole(whole, values, times)
     return _assemble(space, values, frozenset(lacking), whole, provenance)
 
 
-def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
-    """Refuse a time that nothing computes in, or far from what all others' roofline says."""
+def _check_absurd(values: Mapping[Block, Latency], times: Times, batch: int) -> None:
+    """Refuse a time that nothing computes in, of another unit, or far from the others' roofline."""
     for block, value in values.items():
-        if value.ms < _LEAST_MS and count_macs(block):
+        if value.ms < LEAST_MS and count_macs(block):
             raise FormatError(
                 f"{times[block][1]}: {value.ms:g} ms for {block}; nothing computes a block in less "
-                f"than {_LEAST_MS:g} ms; is the unit right?"
+                f"than {LEAST_MS:g} ms; is the unit right?"
             )
+    places = [times[block][1] for block in values]
+    check_units(list(values), [value.ms for value in values.values()], places, batch)
     if len(values) <= FEWEST:
         return
     model, blocks = BlockRoofline.fit(values, _RULES), list(values)
@@ -203,13 +205,26 @@ def _check_absurd(values: Mapping[Block, Latency], times: Times) -> None:
             )
 
 
-def _speed(values: Mapping[Block, Latency], batch: int) -> float:
-    """Return what the timed blocks do together, in 10^9 multiply-adds a second.
+def _check_whole(
+    whole: Mapping[Network, Latency], values: Mapping[Block, Latency], times: Times
+) -> None:
+    for network, value in whole.items():
+        together = math.fsum(values[block].ms for block in network)
+        if not 1 / _FAR <= value.ms / together <= _FAR:
+            raise FormatError(
+                f"{times[network][1]}: {value.ms:g} ms for a network whose blocks take "
+                f"{together:.3g} ms together; expected about as much. Are both in the same unit? "
+                "Correct the row, or those of the blocks"
+            )
+
+
+def _speed(values: Mapping[Block, Latency], batch: int) -> float | None:
+    """Return what the timed blocks do together, in 10^9 multiply-adds a second; None without any.
 
     No check knows that all times of a file are in another unit; who reads this figure sees it.
     """
     macs = batch * sum(count_macs(block) for block in values)
-    return macs / 1e6 / math.fsum(value.ms for value in values.values()) if values else 0.0
+    return speed(macs, math.fsum(value.ms for value in values.values())) if values else None
 
 
 def _predict(
@@ -279,11 +294,12 @@ def _resolve(
                 f"{times[subject][1]}; keep one of the two"
             )
         latency = reading.latency(batch)
-        macs = count_macs(subject) * batch / (latency.ms / 1e3)
-        if macs > _MOST_MACS_A_SECOND:
+        gmacs = speed(count_macs(subject) * batch, latency.ms)
+        if gmacs > MOST_GMACS_PER_S:
             raise FormatError(
                 f"{reading.where}: {latency.ms:g} ms for {_short(reading.subject)} would be "
-                f"{macs:.1g} multiply-adds a second, more than any device does; is the unit right?"
+                f"{1e9 * gmacs:.1g} multiply-adds a second, more than any device does; is the unit "
+                "right?"
             )
         times[subject] = (latency, reading.where)
     return times

@@ -15,7 +15,7 @@ from moga.report.drawing import draw, legend
 from moga.report.figures import DRAWN, front_axes, front_figure, hypervolume_figure
 from moga.report.run import Member, Run, read_run
 from moga.report.style import STYLE
-from moga.report.text import ABSENT, TIMES, big, column, label, unmeasured, value_text
+from moga.report.text import ABSENT, TIMES, big, column, label, searched_by, unmeasured, value_text
 
 __all__ = ["render", "write_report"]
 
@@ -200,12 +200,12 @@ def _device_end_to_end(run: Run, entry: Mapping[str, Any]) -> str:
     )
     caption = (
         f"Latency on {device} of {len(entry['networks'])} networks of the front, end to end, "
-        f"against the {_went_by(entry)} that the search went by. {entry['summary']}."
+        f"against the {searched_by(entry)} that the search went by. {entry['summary']}."
     )
     if entry.get("caution"):
         caption += f" Caution: {entry['caution']}."
-    before = "predicted" if _went_by(entry) == "prediction" else "measured in the search"
-    heads = ("network", before, "measured", _DEVIATION[_went_by(entry)])
+    before = "predicted" if searched_by(entry) == "prediction" else "measured in the search"
+    heads = ("network", before, "measured", _DEVIATION[searched_by(entry)])
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
         f'<div class="scroll"><table>\n<caption>{_text(caption)}</caption>\n'
@@ -219,15 +219,10 @@ _DEVIATION: Final = {
 }
 
 
-def _went_by(entry: Mapping[str, Any]) -> str:
-    """Return what gave the latencies of a search: a table's prediction, or an evaluator."""
-    return "measurement" if entry.get("searched_by") == "evaluator" else "prediction"
-
-
 def _of_search(run: Run, name: str) -> str:
-    """Return the same of a column of latencies; a prediction where nothing says more."""
+    """Return what gave a column of latencies; a prediction where nothing says more."""
     entries = [entry for entry in run.end_to_end if column(str(entry["metric"])) == name]
-    return _went_by(entries[0]) if entries else "prediction"
+    return searched_by(entries[0]) if entries else "prediction"
 
 
 def _end_to_end_row(name: str, row: Mapping[str, Any]) -> str:

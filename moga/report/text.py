@@ -11,6 +11,7 @@ __all__ = [
     "column",
     "duration",
     "label",
+    "searched_by",
     "unmeasured",
     "value_text",
     "with_error",
@@ -54,6 +55,15 @@ def label(name: str, *, unit: bool = False) -> str:
     base, at, device = name.partition("@")
     text = _LABELS.get(base, base) + (f" on {device}" if at else "")
     return f"{text}, {_UNITS[base]}" if unit and base in _UNITS else text
+
+
+def searched_by(entry: Mapping[str, Any]) -> str:
+    """Return what gave a search's latencies on a device: "prediction" (a table) or "measurement".
+
+    Args:
+        entry: the device's in ``measured.json``; a prediction where it does not say.
+    """
+    return "measurement" if entry.get("searched_by") == "evaluator" else "prediction"
 
 
 def _known(value: Any) -> bool:

@@ -97,8 +97,9 @@ def _reader(columns: tuple[str, ...], path: Path) -> Callable[[Row, str], Readin
     if set(columns) >= _PROXYLESS:
         raise FormatError(
             f"{path} is ProxylessNAS's table of a Pixel phone: of blocks of that paper's "
-            "space, which is none of moga's. moga.devices.importers.pixel.match_shapes gives the "
-            "times of blocks of the same shapes"
+            "space, which is none of moga's. moga ships it: with moga.devices.importers.pixel and "
+            "moga.devices.profile, match_shapes(pixel_blocks(), unique_blocks(space)) gives the "
+            "times of your space's blocks of the same shapes"
         )
     raise FormatError(
         f"{path}: the columns {', '.join(columns)} hold no times that moga knows; expected some of "

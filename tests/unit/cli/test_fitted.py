@@ -33,6 +33,7 @@ def test_a_table_is_fitted_saved_and_described(times, tmp_path):
     provenance = json.loads(result.stdout)["provenance"]
     assert (provenance["method"], provenance["networks"]) == ("fitted", 30)
     assert (provenance["device"], provenance["batch"]) == ("phone", 2)
+    assert provenance["gmacs_per_s"] == pytest.approx(2)  # 1e6 multiply-adds a ms, of two images
     genomes = sample_uniform(SPACE.sizes, 100, np.random.default_rng(1))
     expected = count_table(SPACE, "macs")(genomes) / 1e6
     np.testing.assert_allclose(CostTable.load(tmp_path / "t.npz", SPACE)(genomes), expected, 0.01)
@@ -46,6 +47,27 @@ def test_people_read_the_error(times, tmp_path, monkeypatch):
     assert "networks held out (30 networks, cross-validated)" in shown
     assert "of so few networks the interval is rough: give 50 or more" in shown
     assert (tmp_path / "latency-fbnet-my_phone.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1, ""),
+        (0.9e-6, "1.1e+06 gmacs per s is more than any device does (0.01 to 1e+06): the times are"),
+        (1.2e2, "0.0083 gmacs per s is less than any device does"),
+    ],
+)
+def test_times_that_are_all_of_another_unit_are_told_by_the_speed(times, tmp_path, factor, words):
+    header, *rows = times.read_text().splitlines()
+    pairs = [row.split(",") for row in rows]
+    rows = [f"{genome},{float(ms) * factor!r}" for genome, ms in pairs]
+    times.write_text("\n".join([header, *rows]))
+    result = invoke("--fit", times, "--output", tmp_path / "t.npz")
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.stdout.split())
+    assert f"gmacs per s {1 / factor:.4g} cv" in shown
+    assert ("caution" in shown) == bool(words)
+    assert words in shown
 
 
 def test_a_bad_row_leaves_nothing_behind(times, tmp_path):

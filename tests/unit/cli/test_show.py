@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from moga.cli.show import print_profile
+from moga.cli.show import print_profile, print_result
 from moga.devices.profile import TableError
+from moga.search import Search
 from moga.spaces.moga import MoGASpace
 from moga.testing.devices import FakeDevice
 
@@ -63,3 +64,27 @@ def test_a_machine_of_another_speed_is_told_from_a_table_that_is_wrong(tmp_path,
     text = shown(capsys, tmp_path, wrong, blocks=126, blocks_reused=126)
     assert "networks take less than the sums of their blocks" in text
     assert "refresh" not in text
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "head"), [("latency", "latency measured in the search"), (None, "latency")]
+)
+def test_latencies_that_a_search_measured_are_called_measured(
+    tmp_path, capsys, monkeypatch, evaluator, head
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    options = {"evaluations": 8, "batch": 8, "in_flight": 8, "executor": "local"}
+    run = Search(
+        MoGASpace(32, 0.35, 10),
+        FakeDevice(),
+        ("latency", "params:max"),
+        evaluator=evaluator,
+        storage=tmp_path / "run",
+        **options,
+    )
+    print_result(run.run(), as_json=False)
+    heads = next(line for line in capsys.readouterr().out.splitlines() if "network" in line)
+    assert [cell.strip() for cell in heads.strip("┏┃┓ ").split("┃")][1:3] == [
+        head,
+        "latency measured",
+    ]

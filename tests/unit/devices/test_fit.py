@@ -11,6 +11,7 @@ from moga.spaces.base import sample_uniform
 from moga.spaces.cost import CostTable, slot_blocks
 from moga.spaces.fbnet import FBNetSpace
 from moga.spaces.moga import MoGASpace
+from moga.spaces.nasbench201 import NASBench201, load_table
 
 SPACE = FBNetSpace(resolution=32, num_classes=10)
 
@@ -99,11 +100,13 @@ def test_predictions_are_the_tables_and_its_spread_is_as_large_on_average(noisy,
 
 
 def test_the_table_says_how_it_came_about(noisy, tmp_path):
-    fitted, _, _ = noisy
+    fitted, times, _ = noisy
     provenance = fitted.table.provenance
     assert (provenance["method"], provenance["device"]) == ("fitted", "toy")
     assert (provenance["networks"], provenance["batch"]) == (150, 4)
     assert provenance["cv_mape"] == fitted.cv_mape
+    macs = [4 * sum(map(count_macs, SPACE.decode(genome))) for genome in times.genomes.tolist()]
+    assert provenance["gmacs_per_s"] == pytest.approx(np.median(macs / times.ms) / 1e6)
     assert 0 < fitted.table.grid < provenance["standard_error_ms"]
     fitted.table.save(tmp_path / "t.npz")
     loaded = CostTable.load(tmp_path / "t.npz", SPACE)
@@ -203,6 +206,40 @@ def test_true_is_no_time(tmp_path):
         read_times(tmp_path / "t.parquet", SPACE)
 
 
+def test_genomes_may_be_lists_in_parquet(tmp_path):
+    times, _ = timed(5)
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"genome": times.genomes.tolist(), "latency_ms": times.ms}), path)
+    read = read_times(path, SPACE)
+    np.testing.assert_array_equal(read.genomes, times.genomes)
+    np.testing.assert_array_equal(read.ms, times.ms)
+
+
+@pytest.mark.parametrize(
+    ("genome", "message"),
+    [
+        ([1, 2, 3], "row 2: a genome of fbnet has 22 genes"),
+        ([], "row 2: a genome of fbnet has 22 genes"),
+        ([9] * 22, "row 2: gene 'layer_0' .* is 9"),
+        ([None] + [0] * 21, r"row 2: genome is \[None, 0, .*\]; expected integers"),
+        (None, "row 2: a genome of fbnet has 22 genes"),
+        (GENOMES[0], "row 2: the network of row 1 again"),
+    ],
+)
+def test_a_bad_list_is_named(tmp_path, genome, message):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"genome": [GENOMES[0], genome], "latency_ms": [5.0, 6.0]}), path)
+    with pytest.raises(FormatError, match=message):
+        read_times(path, SPACE)
+
+
+def test_lists_of_no_integers_are_named(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"genome": [[0.5] * 22], "latency_ms": [5.0]}), path)
+    with pytest.raises(FormatError, match=r"row 1: genome is \[0.5, .*expected integers"):
+        read_times(path, SPACE)
+
+
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
@@ -246,8 +283,8 @@ def test_networks_are_read_from_their_json(tmp_path):
         ("inf", "line 3: latency_ms is inf; a time"),
         ("fast", "line 3: latency_ms is 'fast'; expected milliseconds"),
         ("", "line 3: latency_ms is ''; expected milliseconds"),
-        ("7000", "line 3: 7000 ms is absurd beside the median of 7 ms"),
-        ("0.001", "line 3: 0.001 ms is absurd beside"),
+        ("7000", "line 3: 7000 ms, where by the other networks one with as much work takes about"),
+        ("0.001", "line 3: 0.001 ms, .*; 1 of 3 times are so far off. Are they in another unit"),
     ],
 )
 def test_a_bad_time_is_named(tmp_path, value, message):
@@ -255,6 +292,42 @@ def test_a_bad_time_is_named(tmp_path, value, message):
     path = write(tmp_path / "t.csv", [f"{first},6", f"{second},{value}", f"{third},7"])
     with pytest.raises(FormatError, match=message):
         read_times(path, SPACE)
+
+
+def write_timed(path, genomes, ms):
+    pairs = zip(genomes, ms.tolist(), strict=True)
+    return write(path, [f"{genome_text(genome)},{time!r}" for genome, time in pairs])
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3, 1e-6])
+@pytest.mark.parametrize("rows", [1, 12, 40, 57])
+def test_units_that_are_mixed_unsaid_are_refused(tmp_path, factor, rows):
+    times, _ = timed(126, noise=0.1)
+    ms = times.ms.copy()
+    wrong = np.sort(np.random.default_rng(1).permutation(126)[:rows])
+    ms[wrong] *= factor
+    path = write_timed(tmp_path / "t.csv", times.genomes, ms)
+    message = rf"line {wrong[0] + 2}: .* takes about .* ms; {rows} of 126 times are so far off"
+    with pytest.raises(FormatError, match=message):
+        read_times(path, SPACE)
+    path = write_timed(tmp_path / "t.csv", times.genomes, times.ms)
+    assert len(read_times(path, SPACE).ms) == 126
+
+
+@pytest.mark.parametrize("device", ["pixel3", "raspi4", "samsung_a50", "titanx_256"])
+def test_times_that_were_measured_are_read(tmp_path, device):
+    space = NASBench201()
+    genomes = sample_uniform(space.sizes, 300, np.random.default_rng(0))
+    genomes[0] = 0  # no cell has a path, so that two of the devices take some microseconds
+    genomes = np.unique(genomes, axis=0)
+    ms = load_table()[f"lat_ms_{device}"][space.index(genomes)]
+    assert (ms.max() / ms.min() > 1000) == (device in ("pixel3", "raspi4"))
+    path = write_timed(tmp_path / "t.csv", genomes, ms)
+    np.testing.assert_array_equal(read_times(path, space).ms, ms)
+    ms = ms.copy()
+    ms[0] = 1000 * np.median(ms)  # without a path a network may be fast, not slow
+    with pytest.raises(FormatError, match=r"line 2: .* 1 of .* times are so far off"):
+        read_times(write_timed(path, genomes, ms), space)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 
-from moga.devices import blockfiles
+from moga.devices import blockfiles, imported
 from moga.devices.base import Latency
 from moga.devices.blockfiles import export_blocks
 from moga.devices.imported import import_table, network_times, table_of
@@ -225,7 +226,8 @@ IMPOSSIBLE = json.dumps({**BLOCKS[0].to_dict(), "kernel": 0})
         ),
         (
             {"value": 1000 * block_ms(BLOCKS[3])},
-            r"row 4: .* ms for block-\w{16} \(mbconv .*\), which by all others should take about 0",
+            r"row 4: 201.04 ms for block-\w{16} \(mbconv .*\), where by the other blocks one with "
+            r"as much work takes about 0.1\d ms; 1 of 90 times are so far off. Are they in another",
         ),
     ],
 )
@@ -233,6 +235,42 @@ def test_a_wrong_row_is_named(changes, message):
     listed = with_row(**changes)
     with pytest.raises(FormatError, match=message):
         table_of(SPACE, listed)
+
+
+def test_a_time_far_from_the_roofline_is_named(monkeypatch):
+    monkeypatch.setattr(imported, "check_units", lambda *_: None)
+    message = (
+        r"row 4: .* ms for block-\w{16} \(mbconv .*\), which by all others should take about 0"
+    )
+    for factor in (400, 1000):
+        with pytest.raises(FormatError, match=message):
+            table_of(SPACE, with_row(value=factor * block_ms(BLOCKS[3])))
+    table_of(SPACE, with_row(value=200 * block_ms(BLOCKS[3])))
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
+def test_units_that_are_mixed_unsaid_are_refused(factor, share):
+    rng = np.random.default_rng(0)
+    wrong = rng.permutation(len(BLOCKS)) < share * len(BLOCKS)
+    listed = [
+        dataclasses.replace(one, value=50 * one.value * rng.lognormal(sigma=0.4) * times)
+        for one, times in zip(readings(), np.where(wrong, factor, 1), strict=True)
+    ]
+    first = listed[int(np.argmax(wrong))]
+    message = f"{first.where}: {first.value:g} ms for .*; {wrong.sum()} of 90 times are so far off"
+    with pytest.raises(FormatError, match=message):
+        table_of(SPACE, listed)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+def test_networks_in_another_unit_than_their_blocks_are_refused(factor):
+    genome = [0] * 14
+    ms = math.fsum(map(block_ms, SPACE.decode(genome)))
+    whole = Reading(" ".join(map(str, genome)), "genome", factor * ms, False, "row n")
+    message = f"row n: {factor * ms:g} ms for a network whose blocks take {ms:.3g} ms together"
+    with pytest.raises(FormatError, match=message):
+        table_of(SPACE, [*readings(), whole])
 
 
 def test_impossible_speed_is_refused():

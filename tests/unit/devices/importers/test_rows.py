@@ -114,7 +114,10 @@ def test_one_wrong_row_refuses_the_file(tmp_path):
 
 def test_the_table_of_proxylessnas_is_known_and_how_it_is_used(tmp_path):
     path = write(tmp_path, "op,count,mean_ms,var_ms2", "Conv-input:224x224x3,949,4.4,0.16")
-    with pytest.raises(FormatError, match=r"is ProxylessNAS's table of a Pixel phone.*match_shape"):
+    message = (
+        r"is ProxylessNAS's table of a Pixel phone.*match_shapes\(pixel_blocks\(\), unique_blo"
+    )
+    with pytest.raises(FormatError, match=message):
         read_rows(path)
 
 
