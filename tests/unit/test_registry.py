@@ -87,7 +87,7 @@ def test_switches_are_true_or_false() -> None:
 
 def test_arguments_of_another_type_are_no_traceback() -> None:
     problem, rng = make_problem(), np.random.default_rng(0)
-    for text in ("llr(budgets=5)", "nsga2(crossover=high)", "controller(exponent=abc)"):
+    for text in ("llr(budgets=5)", "portfolio(searchers=5)", "llr(budgets=[[1]])"):
         with pytest.raises(UsageError, match=r"cannot be made: .*Is each argument of the type"):
             create("searcher", text, problem=problem, rng=rng)
 

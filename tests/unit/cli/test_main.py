@@ -26,7 +26,10 @@ class FakeSearch:
     calls: ClassVar[list] = []
     raises: BaseException | None = None
     family: ClassVar[dict | None] = {"members": MEMBERS}
-    end_to_end: ClassVar[dict] = {"device": "cpu", "summary": "MAPE 2.0 %", "failed": ""}
+    end_to_end: ClassVar[dict] = {
+        **{"device": "cpu", "metric": "latency"},
+        **{"summary": "MAPE 2.0 %", "failed": ""},
+    }
 
     def __init__(self, *args, **options):
         self.args, self.options = args, options
