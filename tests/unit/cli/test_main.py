@@ -27,8 +27,10 @@ class FakeSearch:
     raises: BaseException | None = None
     family: ClassVar[dict | None] = {"members": MEMBERS}
     end_to_end: ClassVar[dict] = {
-        **{"device": "cpu", "metric": "latency"},
-        **{"summary": "MAPE 2.0 %", "failed": ""},
+        "device": "cpu",
+        "metric": "latency",
+        "summary": "MAPE 2.0 %",
+        "failed": "",
     }
 
     def __init__(self, *args, **options):

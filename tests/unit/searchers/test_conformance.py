@@ -24,6 +24,7 @@ THINKING = ("auto", "bayes", "controller", "lamcts", "llr")
 
 VARIANTS = {
     "nsga2-steady": "nsga2(population=8, mode=steady)",
+    "evolution-defaults": "evolution",
     "evolution-scalar": "evolution(population=8, sample=3, best=scalar)",
     "pymoo-NSGA3": "pymoo(algorithm=NSGA3, population=8)",
     "pymoo-MOEAD": "pymoo(algorithm=MOEAD, population=8, limits=penalty)",
