@@ -206,7 +206,7 @@ def jobs_of(tasks: Sequence[Task], labels: Sequence[str], seeds: int, most: int)
 
 
 def gather(jobs: Sequence[Job], store: Store) -> dict[str, dict[str, np.ndarray]]:
-    """Compute what is missing; return task -> searcher -> regrets of shape (seeds, budgets)."""
+    """Compute what is missing; return what `collect` does."""
     missing = [job for job in jobs if store.find(job) is None]
     with ProcessPoolExecutor(2, initializer=threadpool_limits, initargs=(1,)) as pool:
         done = zip(missing, pool.map(compute, missing, chunksize=1), strict=True)
@@ -216,9 +216,17 @@ def gather(jobs: Sequence[Job], store: Store) -> dict[str, dict[str, np.ndarray]
                 print(f"{number} of {len(missing)} curves", file=sys.stderr, flush=True)
     for label in {job.label for job in missing}:
         store.tidy(label)
-    found: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    return collect(jobs, store)
+
+
+def collect(jobs: Sequence[Job], store: Store) -> dict[str, dict[str, np.ndarray]]:
+    """Return what is kept: task -> searcher -> regrets of shape (seeds, budgets), nan where not."""
+    found: dict[str, dict[str, list[list[float]]]] = {}
     for job in jobs:
-        found.setdefault(job.task, {}).setdefault(job.label, []).append(store.find(job) or ())
+        kept = [dataclasses.replace(job, most=budget) for budget in BUDGETS if budget <= job.most]
+        longest = next((c for j in reversed(kept) if (c := store.find(j)) is not None), ())
+        row = [*longest, *[np.nan] * (len(BUDGETS) - len(longest))]
+        found.setdefault(job.task, {}).setdefault(job.label, []).append(row)
     return {
         task: {label: np.array(rows) for label, rows in curves.items()}
         for task, curves in found.items()

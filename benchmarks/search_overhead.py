@@ -9,10 +9,11 @@ are repeats, and an ask takes 6.4 rounds of breeding where it took 3.8. Equal co
 history alone costs, so the goal of flatness is set there. The other searchers stand beside it, and
 Optuna's NSGA-II and syne-tune's regularised evolution, one trial at a time, as their users must
 (``pip install 'moga[bench]'``; a peer that is absent is skipped, with a line that says so).
-`lamcts` is asked for four genomes with 200 points told, on one core; the first time, it loads
-BoTorch. Then the whole `Search` with its journal, 64 genomes a batch and 256 in flight, locally and
-through Ray, beside raw calls of Ray actors on the same machine; and at a `Search`'s defaults, 4 and
-16, where each evaluation bears a larger share of an ask.
+Searchers that fit models are asked for four genomes with 200 points told, on one core: the first
+time of all (`lamcts` then loads BoTorch), again by a fresh one, which fits its models, and later
+asks, most of which do not. Then the whole `Search` with its journal, 64 genomes a batch and 256 in
+flight, locally and through Ray, beside raw calls of Ray actors on the same machine; and at a
+`Search`'s defaults, 4 and 16, where each evaluation bears a larger share of an ask.
 
 Times of searchers are CPU seconds of this process, so that other work on the machine does not
 count. The local `Search` is judged by the clock (its CPU time stands beside it), and so are rates
@@ -43,6 +44,7 @@ GENES, VALUES, POPULATION = 14, 12, 70
 BATCH, IN_FLIGHT = 64, 256
 DEFAULTS = (4, 16)
 """Batch and window of a `Search` that is not told otherwise: for evaluations of seconds."""
+THINKING = ("auto", "bayes", "llr", "controller", "lamcts")
 OTHERS = ("random", "local", "evolution", "nsga2(mode=steady)", "portfolio")
 
 
@@ -104,13 +106,13 @@ def ask_and_tell(
     return found
 
 
-def lamcts_seconds(points: int, asks: int) -> tuple[float, float]:
-    """Return CPU seconds of an ask of four by `lamcts` that was told so many points.
+def seconds_of_four(spec: str, points: int, asks: int) -> tuple[float, float]:
+    """Return CPU seconds of asks of four by a searcher that was told so many points.
 
-    The first, which loads BoTorch, and the median of those that follow.
+    The first, and the mean of those that follow.
     """
     rng = np.random.default_rng(0)
-    searcher = registry.create("searcher", "lamcts", problem=null_problem(known=False), rng=rng)
+    searcher = registry.create("searcher", spec, problem=null_problem(known=False), rng=rng)
     told = sample_uniform(np.full(GENES, VALUES), points, np.random.default_rng(1))
     searcher.tell(Observations.exact(told, null_costs(told)))
     spent = []
@@ -119,7 +121,7 @@ def lamcts_seconds(points: int, asks: int) -> tuple[float, float]:
         genomes = searcher.ask(4)
         spent.append(time.process_time() - began)
         searcher.tell(Observations.exact(genomes, null_costs(genomes)))
-    return spent[0], float(np.median(spent[1:]))
+    return spent[0], float(np.mean(spent[1:]))
 
 
 def optuna_nsga2(evaluations: int) -> float:
@@ -236,9 +238,11 @@ def main() -> None:
         "nsga2 with known costs": ask_and_tell("nsga2", few, known=True)[0],
     }
     figures |= {f"{spec}, ms": ask_and_tell(spec, few, known=False)[0] for spec in OTHERS}
-    first, later = lamcts_seconds(200, 3 if asked.quick else 9)
-    figures["lamcts, s an ask of four at 200 points, the first time"] = first
-    figures["lamcts, s an ask of four at 200 points"] = later
+    for spec in THINKING:
+        name = f"{spec}, s an ask of four at 200 points"
+        figures[f"{name}, the first time of all"], _ = seconds_of_four(spec, 200, 1)
+        fitted, later = seconds_of_four(spec, 200, 3 if asked.quick else 9)
+        figures |= {name: fitted, f"{name}, mean of later asks": later}
     figures |= peers(few if not asked.quick else 200)
     cpu, clock = whole_search(through, "local")
     figures |= {
@@ -269,7 +273,12 @@ def main() -> None:
             ">=",
             1500,
         ),
-        Goal("lamcts-seconds-an-ask-of-four", later, "<=", 1.0),
+        Goal(
+            "lamcts-seconds-an-ask-of-four",
+            figures["lamcts, s an ask of four at 200 points"],
+            "<=",
+            1.0,
+        ),
     ]
     finish(figures, goals, asked)
 

@@ -20,7 +20,9 @@ the figure in docs/ are written anew.
 """
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +30,17 @@ from typing import Any
 
 import numpy as np
 from common import Goal, finish, options
-from search_curves import BUDGETS, OURS, Job, Store, compute, gather, jobs_of, tasks_by_name
+from search_curves import (
+    BUDGETS,
+    OURS,
+    Job,
+    Store,
+    collect,
+    compute,
+    gather,
+    jobs_of,
+    tasks_by_name,
+)
 from search_peers import PEERS, PROPOSALS
 from search_tasks import Task
 from search_tpe import check
@@ -52,24 +64,37 @@ SAMPLE = ("random", "pymoo NSGA-II", "Optuna NSGA-II", "auto", "nsga2(population
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-def peers_at(curves: dict[str, np.ndarray], budget: int) -> dict[str, np.ndarray]:
-    """Return the peers that were run to a budget: label -> regret of each seed."""
+Results = dict[str, dict[str, np.ndarray]]
+"""Task -> searcher -> regrets of shape (seeds, budgets), nan where it was not run so far."""
+
+
+def seeds_of(results: Results, label: str, budget: int) -> int:
+    """Return how many seeds a searcher was run from to a budget, on all tasks."""
     column = BUDGETS.index(budget)
-    names = [name for name in PEERS if name not in CONTROLS and name in curves]
-    return {n: curves[n][:, column] for n in names if curves[n].shape[1] > column}
+    return min(int(np.isfinite(curves[label][:, column]).sum()) for curves in results.values())
+
+
+def ran_to(results: Results, labels: Iterable[str], budget: int) -> list[str]:
+    """Return the searchers that were run to a budget from at least one seed."""
+    return [label for label in labels if seeds_of(results, label, budget)]
 
 
 def ratio(
-    results: dict[str, dict[str, np.ndarray]], label: str, other: str | None, budget: int
+    results: Results, label: str, other: str | None, budget: int
 ) -> tuple[float, float, float]:
-    """Return the mean over tasks of regret / regret of another (None: the best peer), and 95 %."""
+    """Return the mean over tasks of regret / regret of another (None: the best peer), and 95 %.
+
+    Over the seeds that all of them were run from.
+    """
     column = BUDGETS.index(budget)
+    peers = [n for n in ran_to(results, PEERS, budget) if n not in CONTROLS]
+    others = [other] if other else peers
+    seeds = min(seeds_of(results, name, budget) for name in [label, *others])
     rng, pairs = np.random.default_rng(0), []
     for curves in results.values():
-        peers = peers_at(curves, budget)
-        best = other or min(peers, key=lambda name: float(peers[name].mean()))
-        pairs.append((curves[label][:, column], curves[best][:, column]))
-    seeds = len(pairs[0][0])
+        at = {name: curves[name][:seeds, column] for name in [label, *others]}
+        best = min(others, key=lambda name: float(at[name].mean()))
+        pairs.append((at[label], at[best]))
     drawn = np.concatenate([np.arange(seeds)[None], rng.integers(0, seeds, (2000, seeds))])
     each = [a[drawn].mean(axis=1) / b[drawn].mean(axis=1) for a, b in pairs]
     values = np.mean(each, axis=0)
@@ -78,16 +103,20 @@ def ratio(
 
 
 def goals_of(
-    results: dict[str, dict[str, np.ndarray]], labels: list[str], budgets: tuple[int, ...]
+    results: Results, labels: list[str], budgets: tuple[int, ...]
 ) -> tuple[dict[str, Any], list[Goal]]:
     """Return figures and goals from what was run."""
+    most = max(seeds_of(results, label, 100) for label in labels)
     figures: dict[str, Any] = {}
     goals: list[Goal] = []
     held = {name: c for name, c in results.items() if tasks_by_name()[name].held_back}
     for budget in (b for b in (100, 200) if b in budgets):
-        for label in (label for label in labels if label in OURS):
+        for label in ran_to(results, [label for label in labels if label in OURS], budget):
             value, low, high = ratio(results, label, None, budget)
-            figures[f"{label} / best peer at {budget}"] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+            seeds = seeds_of(results, label, budget)
+            few = f", {seeds} seeds" if seeds < most else ""
+            name = f"{label} / best peer at {budget}{few}"
+            figures[name] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
             if label == "auto":
                 goals.append(Goal(f"auto / best peer at {budget}", value, "<=", 0.6))
                 goals.append(Goal(f"its upper 95 % bound at {budget}", high, "<", 1.0))
@@ -102,6 +131,7 @@ def goals_of(
                 label
                 for label in labels
                 if label in OURS and label != "portfolio" and OURS[label][1]
+                if seeds_of(results, label, budget) == most
             ]
             best = min(singles, key=lambda label: ratio(results, label, None, budget)[0])
             value, low, high = ratio(results, "portfolio", best, budget)
@@ -109,6 +139,8 @@ def goals_of(
             goals.append(Goal(f"portfolio / best single one at {budget}", value, "<=", 1.1))
     for budget in budgets if "nsga2(population=20)" in labels else ():
         for given, ours, theirs in NSGA2S:
+            if len(ran_to(results, (ours, theirs), budget)) < 2:
+                continue
             name = f"weighted NSGA-II / pymoo's at {budget}, {given}"
             value, low, high = ratio(results, ours, theirs, budget)
             figures[name] = f"{value:.3f} [{low:.3f}, {high:.3f}]"
@@ -117,20 +149,26 @@ def goals_of(
     return figures, goals
 
 
-def table_of(results: dict[str, dict[str, np.ndarray]], labels: list[str]) -> str:
+def means_of(curves: np.ndarray) -> np.ndarray:
+    """Return the mean regret at each budget that a searcher was run to."""
+    ran = np.isfinite(curves).any(axis=0)
+    return np.asarray(np.nanmean(curves[:, ran], axis=0))
+
+
+def table_of(results: Results, labels: list[str]) -> str:
     """Return the mean regrets as markdown: a row a task, a column a searcher."""
     lines = ["| task | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     for name, curves in results.items():
         cells = []
         for label in labels:
-            means = curves[label].mean(axis=0)
+            means = means_of(curves[label])
             cells.append("/".join(f"{mean:.3f}".removeprefix("0") for mean in means))
         mark = " (held back)" if tasks_by_name()[name].held_back else ""
         lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def picture(results: dict[str, dict[str, np.ndarray]], labels: list[str], path: Path) -> None:
+def picture(results: Results, labels: list[str], path: Path) -> None:
     """Draw the geometric mean of the regret over the tasks against evaluations."""
     import matplotlib as mpl
 
@@ -141,7 +179,7 @@ def picture(results: dict[str, dict[str, np.ndarray]], labels: list[str], path: 
 
     figure, axes = plt.subplots(figsize=(9.5, 5))
     for number, label in enumerate(labels):
-        logs = [np.log(np.maximum(c[label].mean(axis=0), 1e-6)) for c in results.values()]
+        logs = [np.log(np.maximum(means_of(c[label]), 1e-6)) for c in results.values()]
         values = np.exp(np.mean(logs, axis=0))
         style = "-" if label in OURS else "--"
         look = {"marker": "o", "markersize": 3, "color": plt.get_cmap("tab20")(number)}
@@ -157,8 +195,23 @@ def picture(results: dict[str, dict[str, np.ndarray]], labels: list[str], path: 
     plt.close(figure)
 
 
+def partly(results: Results, labels: list[str], seeds: int) -> list[str]:
+    """Return which searchers were not run from all seeds to the largest budget, and how far."""
+    found = []
+    for label in labels:
+        counts = {budget: seeds_of(results, label, budget) for budget in BUDGETS}
+        found += [
+            f"{label} from {count} of the seeds at {budget}"
+            for budget, count in counts.items()
+            if 0 < count < seeds
+        ]
+        if not counts[BUDGETS[-1]]:
+            found.append(f"{label} to {max(b for b in BUDGETS if counts[b])}")
+    return found
+
+
 def page(
-    results: dict[str, dict[str, np.ndarray]],
+    results: Results,
     labels: list[str],
     seeds: int,
     figures: dict[str, Any],
@@ -171,7 +224,10 @@ def page(
     asked = "\n".join(f"- {goal}" for goal in goals)
     note = (
         f"A searcher that repeats itself, as TPE does on most tasks, gives up after {PROPOSALS} "
-        "proposals a unique evaluation, and keeps the regret that it had reached."
+        "proposals a unique evaluation, and keeps the regret that it had reached. "
+        "Means over fewer seeds, and what has fewer figures was not run further: "
+        + (", ".join(partly(results, labels, seeds)) or "none")
+        + "."
     )
     return f"""# How few evaluations the searchers need
 
@@ -240,13 +296,12 @@ def main() -> None:
     figures: dict[str, Any] = {"seeds": asked.seeds, "tasks": len(tasks)}
     goals = []
     if asked.quick:
-        kept = {label: [store.find(j) for j in jobs if j.label == label] for label in labels}
-        whole = np.mean([curve is not None for curves in kept.values() for curve in curves])
-        goals.append(Goal("share of kept curves that are of this code", float(whole), ">=", 1.0))
+        kept = [store.find(dataclasses.replace(job, most=200)) is not None for job in jobs]
+        share = float(np.mean(kept))
+        goals.append(Goal("share of curves to 200 that are kept, of this code", share, ">=", 1.0))
         figures["kept curves computed anew that are the same"] = sampled(tasks[:2], labels, store)
-        labels = [label for label in labels if None not in kept[label]]
-        jobs = [job for job in jobs if job.label in labels]
-    results = gather(jobs, store)
+    results = collect(jobs, store) if asked.quick else gather(jobs, store)
+    labels = [label for label in labels if seeds_of(results, label, BUDGETS[0])]
     if not asked.json:
         print(table_of(results, labels))
     if {*PEERS, "auto"} <= set(labels):
