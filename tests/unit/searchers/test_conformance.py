@@ -31,6 +31,10 @@ VARIANTS = {
 }
 
 
+LARGE = ("evolution-defaults",)
+"""Those whose first population has more than 50 genomes."""
+
+
 class Conformance(SearcherConformance):
     text: ClassVar[str]
 
@@ -46,7 +50,12 @@ class Conformance(SearcherConformance):
 def suite(name: str, text: str) -> type[Conformance]:
     title = "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
     uses = name.partition("-")[0] not in IGNORANT
-    return type(f"Test{title}", (Conformance,), {"text": text, "uses_known": uses})
+    attributes = {
+        "text": text,
+        "uses_known": uses,
+        **({"work_rounds": 24} if name in LARGE else {}),
+    }
+    return type(f"Test{title}", (Conformance,), attributes)
 
 
 for _name, _text in {n: CHEAP.get(n, n) for n in registry.names("searcher")}.items():
