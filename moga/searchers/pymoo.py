@@ -35,7 +35,7 @@ ALGORITHMS: Final[Mapping[str, str]] = {
 """Names of pymoo's algorithms that text may give, and where pymoo keeps them."""
 
 _REPEATS: Final = 20
-"""Generations without a new genome before the base class is asked for one."""
+"""Generations without a new genome before random ones are asked for, and the base class helps."""
 
 _REHEARSED: Final = 3
 """Generations of made-up costs that an algorithm must get through before it is used."""
@@ -173,8 +173,8 @@ class Pymoo(BaseSearcher):
         self._waiting: Any = None  # the generation under way, pymoo's population
         self._variables, self._algorithm = self._set_up(self.limits, len(self.problem.objectives))
 
-    def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - a generation is one attempt
-        for _ in range(_REPEATS):
+    def _ask(self, n: int, attempt: int) -> Genomes:
+        for _ in range(1 if attempt else _REPEATS):
             if self._waiting is None:
                 self._waiting = self._algorithm.ask()
             if self._waiting is None:  # it finds nothing that is new to it, and has ended
