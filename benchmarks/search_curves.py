@@ -119,7 +119,8 @@ def digest(label: str) -> str:
         text = label if package == "random" else f"{package} {metadata.version(package)}"
         sources = {here / "search_peers.py", *([here / "search_tpe.py"] if "TPE" in label else [])}
     sources.add(here / "search_tasks.py")
-    contents = "\n".join(code_of(path.read_text("utf-8")) for path in sorted(sources))
+    ordered = sorted(sources, key=lambda path: (path.parent.name, path.name))  # wherever moga lies
+    contents = "\n".join(code_of(path.read_text("utf-8")) for path in ordered)
     return hashlib.sha256((text + contents).encode()).hexdigest()[:12]
 
 
