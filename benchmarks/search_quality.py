@@ -312,7 +312,8 @@ def main() -> None:
         judged = goals_of(results, labels, budgets)
         figures, goals = figures | judged[0], goals + judged[1]
     if asked.write:
-        picture(results, labels, DOCS / "search-quality.svg")
+        alike = [n for n in labels if seeds_of(results, n, 50) == asked.seeds]
+        picture(results, alike, DOCS / "search-quality.svg")
         text = page(results, labels, asked.seeds, figures, goals)
         atomic_write(DOCS / "search-quality.md", text)
     finish(figures, goals, asked)
