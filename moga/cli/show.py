@@ -97,8 +97,8 @@ def _columns(members: list[Mapping[str, Any]]) -> list[str]:
 
 
 _WENT_BY: Final = {
-    "table": "the latency table that the search went by",
-    "evaluator": "the latencies that were measured in the search",
+    "prediction": "the latency table that the search went by",
+    "measurement": "the latencies that were measured in the search",
 }
 
 
@@ -106,7 +106,9 @@ def _end_to_end(entry: Mapping[str, Any]) -> list[str]:
     """Return lines on the front that a device timed end to end: against what, and what to do."""
     if entry["failed"]:
         return [f"Front on {entry['device']}: not measured end to end: {entry['failed']}"]
-    against = _WENT_BY[entry.get("searched_by", "table")]
+    from moga.report.text import searched_by
+
+    against = _WENT_BY[searched_by(entry)]
     lines = [f"Front on {entry['device']}, {against} against {entry['summary']}"]
     return lines + ([f"Caution:  {entry['caution']}"] if entry.get("caution") else [])
 
