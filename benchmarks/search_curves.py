@@ -206,15 +206,19 @@ def jobs_of(tasks: Sequence[Task], labels: Sequence[str], seeds: int, most: int)
                 yield Job(task.name, label, seed, most)
 
 
+def computed(jobs: Sequence[Job]) -> Iterator[tuple[Job, tuple[float, ...]]]:
+    """Compute curves, two at a time; yield each with its job, in their order."""
+    with ProcessPoolExecutor(2, initializer=threadpool_limits, initargs=(1,)) as pool:
+        yield from zip(jobs, pool.map(compute, jobs, chunksize=1), strict=True)
+
+
 def gather(jobs: Sequence[Job], store: Store) -> dict[str, dict[str, np.ndarray]]:
     """Compute what is missing; return what `collect` does."""
     missing = [job for job in jobs if store.find(job) is None]
-    with ProcessPoolExecutor(2, initializer=threadpool_limits, initargs=(1,)) as pool:
-        done = zip(missing, pool.map(compute, missing, chunksize=1), strict=True)
-        for number, (job, regrets) in enumerate(done, 1):
-            store.add(job, regrets)
-            if number % 50 == 0 or number == len(missing):
-                print(f"{number} of {len(missing)} curves", file=sys.stderr, flush=True)
+    for number, (job, regrets) in enumerate(computed(missing), 1):
+        store.add(job, regrets)
+        if number % 50 == 0 or number == len(missing):
+            print(f"{number} of {len(missing)} curves", file=sys.stderr, flush=True)
     for label in {job.label for job in missing}:
         store.tidy(label)
     return collect(jobs, store)

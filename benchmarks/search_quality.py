@@ -23,7 +23,6 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from search_curves import (
     Job,
     Store,
     collect,
-    compute,
+    computed,
     gather,
     jobs_of,
     tasks_by_name,
@@ -44,7 +43,6 @@ from search_curves import (
 from search_peers import PEERS, PROPOSALS
 from search_tasks import Task
 from search_tpe import check
-from threadpoolctl import threadpool_limits
 
 from moga.files import atomic_write
 from moga.runtime.environment import describe_host
@@ -282,8 +280,7 @@ def sampled(tasks: list[Task], labels: list[str], store: Store) -> str:
         for label in labels
         if label in SAMPLE and store.find(Job(task.name, label, 0, 100))
     ]
-    with ProcessPoolExecutor(2, initializer=threadpool_limits, initargs=(1,)) as pool:
-        same = [a == store.find(job) for a, job in zip(pool.map(compute, jobs), jobs, strict=True)]
+    same = [regrets == store.find(job) for job, regrets in computed(jobs)]
     return f"{sum(same)} of {len(same)}"
 
 

@@ -2,23 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from moga.contracts import Genomes, Problem
+from moga.contracts import Genomes, Problem, is_count, is_number
 from moga.errors import InvalidGenome, UsageError
 
 __all__ = ["check_genomes", "check_integer", "check_number", "check_word"]
 
 
-def check_integer(name: str, value: object, least: int = 1, most: float = math.inf) -> None:
+def check_integer(name: str, value: Any, least: int = 1, most: float = math.inf) -> None:
     """Refuse what is no integer from `least` to `most`.
 
     Raises:
         UsageError: names the argument, what it is, and what to give.
     """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if whole and least <= value <= most:  # type: ignore[operator]
+    if is_count(value, least) and value <= most:
         return
     allowed = f"of {least} or more" if math.isinf(most) else f"from {least} to {most:g}"
     raise UsageError(f"{name} is {value!r}; give an integer {allowed}")
@@ -26,7 +26,7 @@ def check_integer(name: str, value: object, least: int = 1, most: float = math.i
 
 def check_number(
     name: str,
-    value: object,
+    value: Any,
     least: float = -math.inf,
     most: float = math.inf,
     *,
@@ -44,10 +44,8 @@ def check_number(
     Raises:
         UsageError: names the argument, what it is, and what to give.
     """
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        inside = least <= value <= most and (ends or least < value < most)
-        if math.isfinite(value) and inside:
-            return
+    if is_number(value) and least <= value <= most and (ends or least < value < most):
+        return
     if math.isfinite(least) and math.isfinite(most):
         allowed = f"from {least:g} to {most:g}" if ends else f"between {least:g} and {most:g}"
     elif math.isfinite(least):

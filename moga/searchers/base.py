@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Genomes, Observations, Problem, Searcher
+from moga.contracts import Genomes, Observations, Problem, Searcher, is_count
 from moga.errors import Exhausted, FormatError, InvalidGenome, UsageError
 from moga.searchers.arguments import check_genomes
 from moga.spaces.base import mutate, sample_sobol, sample_uniform
@@ -63,7 +63,7 @@ class BaseSearcher(Searcher):
             UsageError: n below 1.
             InvalidGenome: the method proposed what is no genome.
         """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        if not is_count(n, 1):
             raise UsageError(f"asked for {n!r} genomes; ask for 1 or more")
         found: list[NDArray[np.int64]] = []
         for attempt in range(_ROUNDS):

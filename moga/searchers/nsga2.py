@@ -112,20 +112,23 @@ class NSGA2(BaseSearcher):
         return self.mutation.mutate(children, self.rng, crossed=crossed, times=1 + attempt // 2)
 
     def _crossed(self, parents: "_Members", n: int) -> tuple[Genomes, NDArray[np.bool_]]:
-        """Return n children of parents that won a tournament, and which are like neither parent."""
-        from pymoo.core.population import Population
-        from pymoo.operators.crossover.ux import UX
+        """Return n children of parents that won a tournament, and which are like neither parent.
+
+        What pymoo's uniform crossover does, on arrays: an object for each parent and child would
+        take a third of an ask.
+        """
         from pymoo.operators.selection.tournament import TournamentSelection
+        from pymoo.util.misc import crossover_mask
 
         matings = TournamentSelection(func_comp=_winners).do(
             None, parents, -(-n // 2), 2, to_pop=False, random_state=self.rng
         )
-        shape = _Shape(len(self.sizes))
-        pool = Population.new(X=parents.genomes)
-        children = UX(prob=self.crossover).do(shape, pool, matings, random_state=self.rng)
-        # pymoo lists the first child of every mating, then the second: here they are neighbours
-        genomes = children.get("X").astype(np.int64).reshape(2, len(matings), -1).swapaxes(0, 1)
-        both = parents.genomes[matings]
+        both = parents.genomes[matings]  # (matings, parents, genes)
+        crosses = self.rng.random(len(matings)) < self.crossover
+        swapped = np.zeros((len(matings), len(self.sizes)), dtype=np.bool_)
+        if crosses.any():
+            swapped = (self.rng.random(swapped.shape) < 0.5) & crosses[:, None]
+        genomes = crossover_mask(both.swapaxes(0, 1), swapped).swapaxes(0, 1)
         crossed = (genomes[:, :, None] != both[:, None]).any(axis=3).all(axis=2)
         return genomes.reshape(2 * len(matings), -1)[:n], crossed.ravel()[:n]
 
@@ -227,13 +230,6 @@ class _Members:
 
     def state_dict(self) -> dict[str, Any]:
         return dict(vars(self))
-
-
-class _Shape:
-    """All that pymoo's crossover asks of a problem."""
-
-    def __init__(self, n_var: int) -> None:
-        self.n_var = n_var
 
 
 def _winners(

@@ -1,14 +1,14 @@
 """Random search: the baseline that every searcher must beat."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from moga.contracts import Genomes, Observations, Problem
 from moga.searchers.arguments import check_integer
-from moga.searchers.base import BaseSearcher
-from moga.spaces.base import sample_sobol, sample_uniform
+from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.spaces.base import sample_uniform
 
 __all__ = ["RandomSearch"]
 
@@ -19,23 +19,30 @@ class RandomSearch(BaseSearcher):
     Args:
         problem: what is searched.
         rng: consumed.
-        start: how many genomes come from a scrambled Sobol sequence before that, which spreads
-            them evenly over the space; 0 for none.
+        initial: how many genomes come from `start` first; more where it lists more.
+        start: "sobol" (a scrambled Sobol sequence, which spreads them evenly over the space),
+            "uniform", or a list of genomes, which "sobol" fills up to `initial`.
 
     Raises:
-        UsageError: a negative `start`.
+        UsageError: a negative `initial`, another start.
+        InvalidGenome: genomes in `start` that are out of range.
     """
 
-    def __init__(self, problem: Problem, rng: np.random.Generator, *, start: int = 0) -> None:
-        check_integer("start", start, 0)
+    def __init__(
+        self,
+        problem: Problem,
+        rng: np.random.Generator,
+        *,
+        initial: int = 0,
+        start: str | Sequence[Sequence[int]] | Genomes = "sobol",
+    ) -> None:
+        check_integer("initial", initial, 0)
         super().__init__(problem, rng)
-        self.initial = sample_sobol(self.sizes, start, rng) if start else self._stack([])
+        self.initial = starting_genomes(problem, start, initial, rng)
 
     def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - every attempt is alike
-        if len(self.initial):
-            first, self.initial = self.initial[:n], self.initial[n:]
-            return first
-        return sample_uniform(self.sizes, n, self.rng)
+        first, self.initial = take_first(self.initial, n, self.foreign)
+        return first if len(first) else sample_uniform(self.sizes, n, self.rng)
 
     def _tell(self, observations: Observations) -> None:
         """Learn nothing."""

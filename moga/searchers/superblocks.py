@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Gene, Genomes, Problem
+from moga.contracts import Gene, Genomes, Problem, is_number
 from moga.errors import FormatError
 
 __all__ = ["Fit", "Moments", "Regression", "SuperBlock", "super_blocks"]
@@ -124,7 +124,7 @@ def factor_strides(gene: Gene) -> tuple[tuple[int, int], ...]:
 
 def _scaled(gene: Gene, reference: int) -> NDArray[np.float64]:
     """Return each value's distance from the reference's, in spans of the gene."""
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in gene.values)
+    numeric = all(is_number(value) for value in gene.values)
     values = np.array(gene.values if numeric else range(len(gene)), dtype=np.float64)
     return np.asarray((values - values[reference]) / (np.ptp(values) or 1.0))
 

@@ -526,6 +526,8 @@ def sample_sobol(sizes: NDArray[np.int64], n: int, rng: np.random.Generator) -> 
 
     Any n works; balance is exact where it is a power of two (the sequence is drawn up to the next).
     """
+    if n == 0:
+        return np.empty((0, len(sizes)), dtype=np.int64)
     from scipy.stats import qmc
 
     # A generator of its own: scipy spawns from what it gets, and how often that was done is not in

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga import registry
-from moga.contracts import Gene, Genome, Genomes
+from moga.contracts import Gene, Genome, Genomes, is_count
 from moga.errors import NotInSpace, UnknownName, UsageError
 from moga.files import digest
 from moga.network import Network
@@ -175,8 +175,7 @@ def _index(gene: Gene, value: Any) -> int:
     if value in gene.values:
         return gene.values.index(value)
     numbers = any(isinstance(known, int | float) for known in gene.values)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not numbers and whole and 0 <= value < len(gene):
+    if not numbers and is_count(value) and value < len(gene):
         return int(value)
     raise UsageError(
         f"gene {gene.name!r} cannot be fixed to {value!r}; its values are "

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from moga.contracts import Gene, Problem, parse_objective
-from moga.errors import Exhausted, UsageError
+from moga.errors import Exhausted, InvalidGenome, UsageError
 from moga.searchers.random import RandomSearch
-from moga.spaces.base import sample_sobol
+from moga.spaces.base import sample_sobol, sample_uniform
 
 GENES = tuple(Gene(f"g{i}", "all", "ordinal", tuple(range(4))) for i in range(5))
 PROBLEM = Problem(
@@ -32,20 +32,38 @@ def test_draws_are_uniform() -> None:
 
 def test_sobol_points_come_first() -> None:
     points = sample_sobol(PROBLEM.sizes, 16, np.random.default_rng(3))
-    searcher = RandomSearch(PROBLEM, np.random.default_rng(3), start=16)
+    searcher = RandomSearch(PROBLEM, np.random.default_rng(3), initial=16)
     asked = np.concatenate([searcher.ask(6), searcher.ask(6), searcher.ask(4)])
     assert asked.tolist() == points.tolist()
     assert len(searcher.ask(5)) == 5
 
 
 def test_state_continues_where_it_was() -> None:
-    first = RandomSearch(PROBLEM, np.random.default_rng(0), start=16)
+    first = RandomSearch(PROBLEM, np.random.default_rng(0), initial=16)
     first.ask(5)
     second = RandomSearch(PROBLEM, np.random.default_rng(1))
     second.load_state_dict(first.state_dict())
     assert first.ask(40).tolist() == second.ask(40).tolist()
 
 
-def test_negative_start_is_refused() -> None:
-    with pytest.raises(UsageError, match="start is -1; give an integer of 0 or more"):
-        RandomSearch(PROBLEM, np.random.default_rng(0), start=-1)
+def test_given_genomes_come_first_as_with_other_searchers() -> None:
+    given = [[3, 3, 3, 3, 3], [0, 1, 2, 3, 0]]
+    searcher = RandomSearch(PROBLEM, np.random.default_rng(0), start=given)
+    assert searcher.ask(5)[:2].tolist() == given
+    filled = RandomSearch(PROBLEM, np.random.default_rng(0), initial=4, start=given)
+    assert filled.ask(5)[:2].tolist() == given
+    assert len(filled.initial) == 0
+
+
+def test_no_start_draws_as_if_there_were_none() -> None:
+    drawn = RandomSearch(PROBLEM, np.random.default_rng(5)).ask(3)
+    assert drawn.tolist() == sample_uniform(PROBLEM.sizes, 3, np.random.default_rng(5)).tolist()
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(UsageError, match="initial is -1; give an integer of 0 or more"):
+        RandomSearch(PROBLEM, np.random.default_rng(0), initial=-1)
+    with pytest.raises(UsageError, match="start is 'grid'; give 'sobol' or 'uniform'"):
+        RandomSearch(PROBLEM, np.random.default_rng(0), start="grid")
+    with pytest.raises(InvalidGenome, match="genome 0 of start has 4 for gene"):
+        RandomSearch(PROBLEM, np.random.default_rng(0), start=[[4, 0, 0, 0, 0]])
