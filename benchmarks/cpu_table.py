@@ -23,7 +23,7 @@ from common import Goal, finish, options
 
 from moga.devices.host import cpu
 from moga.devices.isolated import Isolated
-from moga.devices.profile import checked_table
+from moga.devices.tableerror import checked_table
 from moga.registry import create
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable

@@ -16,7 +16,7 @@ import numpy as np
 
 from moga.contracts import Progress
 from moga.devices.base import Measures
-from moga.devices.profile import caution, check_table
+from moga.devices.tableerror import caution, check_table
 from moga.errors import MeasurementFailed
 from moga.plan import Plan, Tables
 from moga.runtime.rundir import read_measured, write_measured

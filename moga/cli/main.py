@@ -380,7 +380,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
 
         from moga import registry
         from moga.devices.base import Device, Measures
-        from moga.devices.profile import checked_table
+        from moga.devices.tableerror import checked_table
         from moga.plan import space_and_images
         from moga.report.progress import auto
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from moga.devices.profile import TableError
+    from moga.devices.tableerror import TableError
     from moga.result import Result
     from moga.spaces.cost import CostTable
 
@@ -176,7 +176,7 @@ def _spread(table: "CostTable") -> str:
 def _beware(table: "CostTable", error: "TableError | None") -> str:
     """Say that a table is wrong by far more than its spread, or its speed no device's; else ""."""
     from moga.devices.plausible import speed_caution
-    from moga.devices.profile import caution
+    from moga.devices.tableerror import caution
 
     if error is not None:
         return caution(table, error)
@@ -248,4 +248,5 @@ def _profile(table: "CostTable", error: "TableError | None", path: Path) -> dict
         "spread_percent": spread_percent(table),
         "provenance": dict(table.provenance),
         "error": {name: getattr(error, name) for name in figures} if error else None,
+        "caution": _beware(table, error),
     }

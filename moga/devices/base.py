@@ -25,6 +25,7 @@ __all__ = [
     "method_text",
     "noise_grid",
     "spread_percent",
+    "standard_errors",
     "with_noise",
 ]
 
@@ -168,6 +169,11 @@ def noise_grid(step: float) -> float:
     power = math.floor(math.log10(step))
     near = [float(f"{digit}e{power}") for digit in (1, 2, 5, 10)]
     return min(near, key=lambda grid: abs(math.log(grid / step)))
+
+
+def standard_errors(latencies: Sequence[Latency]) -> NDArray[np.float64]:
+    """Return standard errors in ms, shape (n,); nan where they were not measured."""
+    return np.array([math.nan if one.spread is None else one.spread for one in latencies])
 
 
 def with_noise(table: CostTable) -> CostTable:

@@ -23,12 +23,14 @@ from moga.devices.profile import (
     here,
     profile_space,
 )
+from moga.devices.speed import PROBES, at_stored_speed, how_much_slower, note_change
 from moga.devices.store import ValueStore
 from moga.devices.timing import PROTOCOL, Sampling, Subject, measure
 from moga.devices.walks import successions
 from moga.errors import UsageError
 from moga.files import cache_dir, digest
 from moga.network import Network
+from moga.networks.count import count_macs
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
 
@@ -93,7 +95,9 @@ class HostDevice:
     def by_blocks(self, network: Network, progress: Progress | None = None) -> Latency:
         """Sum the times of a network's blocks; those that are not cached are timed now, and kept.
 
-        So a table fills itself on demand, as GPUNet's does (section 3.1).
+        So a table fills itself on demand, as GPUNet's does (section 3.1). A few of the network's
+        cached blocks, those of most work, are timed once more beside them, and what is new is
+        brought to the speed of those.
 
         Raises:
             MeasurementFailed: a block cannot be built or run.
@@ -101,17 +105,22 @@ class HostDevice:
         store, blocks = self.store, list(dict.fromkeys(network))
         known = store.read(blocks, self.sampling.rounds)
         if lacking := [block for block in blocks if block not in known]:
-            sampling = dataclasses.replace(self.sampling, seconds=0.0)
+            cached = sorted((block for block in blocks if block in known), key=count_macs)
+            probes = cached[-PROBES:]
+            subjects = [*lacking, *probes]
             timed = measure(
                 self.engine,
-                lacking,
-                sampling,
+                subjects,
+                dataclasses.replace(self.sampling, seconds=0.0),
                 self._rng,
                 progress or Silent(),
                 phase="time missing blocks",
-                successions=successions([network], lacking),
+                successions=successions([network], subjects),
             )
-            fresh: dict[Subject, Latency] = dict(zip(lacking, timed, strict=True))
+            now: dict[Subject, Latency] = dict(zip(subjects, timed, strict=True))
+            slower = how_much_slower(now, {block: known[block] for block in probes})
+            note_change(progress or Silent(), slower - 1)
+            fresh = at_stored_speed(now, slower, besides=probes)
             store.write(fresh)
             known |= fresh
         values = [known[block] for block in network]

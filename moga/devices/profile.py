@@ -1,4 +1,4 @@
-"""How a latency table comes of timed blocks, and how wrong the table is.
+"""How a latency table comes of timed blocks.
 
 1. Every *unique* block of a space is timed once (`moga.devices.timing`), and with them a few whole
    networks, the *anchors*. Times that the store has are reused.
@@ -14,31 +14,26 @@
    where it is far from what its predicted blocks explain, as where every call costs (ONNX Runtime).
 
 The assumption of a table, as in MoGA (section 3.2) and GPUNet (section 3.1), is that a network's
-time is the sum of its blocks'; `table_error` tests it on networks that had no part in the table.
+time is the sum of its blocks'; `moga.devices.tableerror` tests it on networks that had no part in
+the table.
 """
 
 import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Genomes, Progress, Silent, is_count
-from moga.devices.base import (
-    Device,
-    Latency,
-    Measures,
-    TimesBeside,
-    spread_percent,
-    with_noise,
-)
+from moga.contracts import Progress, Silent
+from moga.devices.base import Latency, standard_errors, with_noise
 from moga.devices.engines.base import Engine
 from moga.devices.kernels import Rules, rules_of
 from moga.devices.predict import FEWEST, BlockRoofline
+from moga.devices.speed import PROBES, at_stored_speed, how_much_slower, note_change
 from moga.devices.store import ValueStore
 from moga.devices.timing import (
     PROTOCOL,
@@ -57,15 +52,10 @@ from moga.spaces.entries import SlotBlocks, find_blocks
 
 __all__ = [
     "Missing",
-    "TableError",
     "anchor_networks",
     "block_uses",
-    "caution",
-    "check_table",
-    "checked_table",
     "profile_space",
     "sum_blocks",
-    "table_error",
     "unique_blocks",
 ]
 
@@ -78,7 +68,6 @@ _AT_ONCE: Final = 512
 _SHARE_SAMPLE: Final = 256
 _USES_SAMPLE: Final = 4096
 _SUCCESSIONS_SAMPLE: Final = 256
-_PROBES: Final = 7
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
 _CHUNK: Final = 64
@@ -87,8 +76,6 @@ _ADDITIVE: Final = 0.03
 """How far sums of blocks are off a network where nothing is wrong, relative; at most about that."""
 _SURE: Final = 3.0
 """Standard errors beyond which what one network takes besides its blocks is no chance."""
-_WORTH_A_CAUTION: Final = 0.1
-"""A bias, and a change of the machine's speed, that is not to be passed over; relative."""
 _BUILDING: Final = 3
 """How many times a block's own time it takes about to build it, and to run it a first time."""
 
@@ -161,13 +148,8 @@ def sum_blocks(
     blocks, found = find_blocks(space.slots)
     known = [values[block] for block in blocks]
     ms = np.array([value.ms for value in known])
-    errors = _spreads(known)
+    errors = standard_errors(known)
     return tuple(one.add(ms) for one in found), tuple(one.add_squares(errors) for one in found)
-
-
-def _spreads(latencies: Sequence[Latency]) -> NDArray[np.float64]:
-    """Return standard errors in ms, shape (n,); nan where they were not measured."""
-    return np.array([math.nan if one.spread is None else one.spread for one in latencies])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,10 +261,10 @@ def _time_at_once(
         )
         latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
         timed = dict(zip(subjects, latencies, strict=True))
-        slower = _how_much_slower(timed, reference)
+        slower = how_much_slower(timed, reference)
         if familiar and part == 0:
-            _note_change(job.progress, slower - 1)
-        fresh = _at_speed_1(timed, slower, besides=reference)
+            note_change(job.progress, slower - 1)
+        fresh = at_stored_speed(timed, slower, besides=reference)
         job.store.write(fresh)
         values.update(fresh)
         reference = {anchor: {**reference, **fresh}[anchor] for anchor in anchors}
@@ -304,41 +286,7 @@ def _familiar(
     blocks = [block for block in uses if block in known]
     if networks or not blocks:
         return networks
-    return {block: known[block] for block in _order(blocks, uses)[:_PROBES]}
-
-
-def _how_much_slower(now: Mapping[Subject, Latency], before: Mapping[Subject, Latency]) -> float:
-    """Return what all of `before` takes now, relative to then; 1 where there is nothing of it.
-
-    The sum tells it, and not the median: the smallest blocks' times say little of the machine.
-    """
-    usual = math.fsum(latency.ms for latency in before.values())
-    return max(math.fsum(now[one].ms for one in before), 1e-9) / usual if usual else 1.0
-
-
-def _note_change(progress: Progress, drift: float) -> None:
-    """Say that the machine is another than when the values were stored, if it is by far."""
-    if abs(drift) > _WORTH_A_CAUTION:
-        progress.note(
-            f"{_change(drift)} than when the stored blocks were timed; the new times are brought "
-            f"to the speed of those. {_REFRESH}."
-        )
-
-
-_REFRESH: Final = "If that lasts, have all timed again (refresh=true, of the device)"
-
-
-def _change(drift: float) -> str:
-    return f"The machine takes {abs(100 * drift):.0f} % {'more' if drift > 0 else 'less'} time"
-
-
-def _at_speed_1(
-    timed: Mapping[Subject, Latency], slower: float, *, besides: Container[Subject] = ()
-) -> dict[Subject, Latency]:
-    """Return times as of a machine that is not slower, without those of what is `besides`."""
-    return {
-        one: _times(latency, 1 / slower) for one, latency in timed.items() if one not in besides
-    }
+    return {block: known[block] for block in _order(blocks, uses)[:PROBES]}
 
 
 def _time_in_chunks(
@@ -362,7 +310,7 @@ def _time_in_chunks(
     """
     networks = anchor_networks(job.space, job.sampling.anchors)
     smallest = min(networks, key=lambda network: sum(map(count_macs, network)))
-    probes: tuple[Subject, ...] = (*(familiar or ordered[:_PROBES]), smallest)
+    probes: tuple[Subject, ...] = (*(familiar or ordered[:PROBES]), smallest)
     sampling = dataclasses.replace(job.sampling, seconds=0.0)
     progress = job.progress if spread is here else Silent()
     timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, job.space, probes, progress)
@@ -391,11 +339,11 @@ def _time_in_chunks(
     def record(number: int, result: Timed) -> None:
         probed, latencies = result
         now = dict(zip(probes, probed, strict=True))
-        speeds.append(_how_much_slower(now, reference))
+        speeds.append(how_much_slower(now, reference))
         if familiar and number == 0:
-            _note_change(job.progress, speeds[-1] - 1)
-        reference.update(_at_speed_1(now, speeds[-1], besides=reference))
-        fresh = _at_speed_1(dict(zip(sent[number], latencies, strict=True)), speeds[-1])
+            note_change(job.progress, speeds[-1] - 1)
+        reference.update(at_stored_speed(now, speeds[-1], besides=reference))
+        fresh = at_stored_speed(dict(zip(sent[number], latencies, strict=True)), speeds[-1])
         job.store.write(fresh)
         values.update(fresh)
         blocks = {block: value for block, value in fresh.items() if isinstance(block, Block)}
@@ -430,11 +378,6 @@ def _expected_ms(blocks: Sequence[Block], values: Mapping[Block, Latency]) -> ND
     if sum(value.ms > 0 for value in values.values()) >= FEWEST:
         return BlockRoofline.fit(values)(blocks)
     return np.full(len(blocks), np.mean([value.ms for value in values.values()]))
-
-
-def _times(latency: Latency, factor: float) -> Latency:
-    error = None if latency.spread is None else latency.spread * factor
-    return dataclasses.replace(latency, ms=latency.ms * factor, spread=error)
 
 
 def profile_space(
@@ -624,7 +567,7 @@ def _table(
     ms, errors = np.empty(len(blocks)), np.empty(len(blocks))
     known = [measured[block] for block in blocks if block in measured]
     ms[~predicted] = [value.ms for value in known]
-    errors[~predicted] = _spreads(known)
+    errors[~predicted] = standard_errors(known)
     relative = 0.0
     if predicted.any():
         model = BlockRoofline.fit(measured, rule)
@@ -662,241 +605,3 @@ def _table(
         sample = sample_uniform(space.sizes, _SHARE_SAMPLE, np.random.default_rng(0))
         provenance["predicted_share"] = float((table.predicted_slots(sample) > 0).mean())
     return with_noise(table)
-
-
-@dataclasses.dataclass(frozen=True)
-class TableError:
-    """How a table's predictions differ from whole networks measured end to end.
-
-    Args:
-        predicted_ms: the table's, shape (n,).
-        measured_ms: end to end, shape (n,).
-        measured_spread_ms: standard errors of those, shape (n,); nan where not measured.
-        drift: by how much the table's anchor networks are slower now than when it was built,
-            relatively; None where the table has none.
-    """
-
-    predicted_ms: NDArray[np.float64]
-    measured_ms: NDArray[np.float64]
-    measured_spread_ms: NDArray[np.float64]
-    drift: float | None = None
-
-    @property
-    def _relative(self) -> NDArray[np.float64]:
-        return self.predicted_ms / self.measured_ms - 1
-
-    @property
-    def networks(self) -> int:
-        """How many networks were compared."""
-        return len(self.measured_ms)
-
-    @property
-    def mape(self) -> float:
-        """Mean absolute error, relative to what was measured, in %."""
-        return 100 * float(np.abs(self._relative).mean())
-
-    @property
-    def bias(self) -> float:
-        """Mean error in %; above 0 where the table is too slow."""
-        return 100 * float(self._relative.mean())
-
-    @property
-    def _relative_same_speed(self) -> NDArray[np.float64] | None:
-        if self.drift is None:
-            return None
-        return self.predicted_ms * (1 + self.drift) / self.measured_ms - 1
-
-    @property
-    def mape_same_speed(self) -> float | None:
-        """The MAPE, in %, had the machine the speed that it had when the table was built."""
-        relative = self._relative_same_speed
-        return None if relative is None else 100 * float(np.abs(relative).mean())
-
-    @property
-    def bias_same_speed(self) -> float | None:
-        """The bias, in %, had the machine the speed that it had when the table was built."""
-        relative = self._relative_same_speed
-        return None if relative is None else 100 * float(relative.mean())
-
-    @property
-    def rmse_ms(self) -> float:
-        """Root of the mean squared error, in ms."""
-        return float(np.sqrt(np.mean((self.predicted_ms - self.measured_ms) ** 2)))
-
-    @property
-    def spearman(self) -> float:
-        """Rank correlation of predicted and measured; nan where either is constant."""
-        first, second = _ranks(self.predicted_ms), _ranks(self.measured_ms)
-        first, second = first - first.mean(), second - second.mean()
-        scale = math.sqrt(float(first @ first) * float(second @ second))
-        return float(first @ second) / scale if scale else math.nan
-
-    @property
-    def noise(self) -> float:
-        """Mean standard error of the measured times, in %: no table can be seen to be better."""
-        return 100 * float((self.measured_spread_ms / self.measured_ms).mean())
-
-    def __str__(self) -> str:
-        many = "s" if self.networks != 1 else ""
-        text = (
-            f"{self.networks} network{many} end to end: MAPE {self.mape:.1f} %, "
-            f"bias {self.bias:+.1f} %, RMSE {self.rmse_ms:.3g} ms"
-        )
-        if not math.isnan(self.spearman):
-            text += f", Spearman {self.spearman:.3f}"
-        if self.drift is not None:
-            text += (
-                f"; since the table was built, the machine's times changed by "
-                f"{100 * self.drift:+.1f} %; with that taken out, MAPE {self.mape_same_speed:.1f} %"
-            )
-        return text
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ranks, ties sharing their mean."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse])
-
-
-def table_error(
-    table: CostTable,
-    device: Device,
-    *,
-    networks: int = 30,
-    rng: np.random.Generator,
-    progress: Progress | None = None,
-) -> TableError:
-    """Compare a latency table with random networks that the device measures end to end.
-
-    Args:
-        table: of the metric "latency".
-        device: one that measures.
-        networks: how many, at least 2.
-        rng: draws them; consumed.
-        progress: is told how far it is.
-
-    Raises:
-        UsageError: a device that cannot measure, another metric, too few networks.
-        MeasurementFailed: a network cannot be built or run.
-    """
-    return check_table(table, device, _random(table.space, networks, rng), progress)
-
-
-def _random(space: Space, networks: int, rng: np.random.Generator) -> Genomes:
-    if not is_count(networks, 2):
-        raise UsageError(
-            f"networks is {networks!r}; give 2 or more, for one says neither how wrong a table is "
-            "on average nor how well it ranks (check_table compares one with genomes of your own)"
-        )
-    return sample_uniform(space.sizes, networks, rng)
-
-
-def _error(
-    predicted_ms: NDArray[np.float64], measured: Sequence[Latency], drift: float | None = None
-) -> TableError:
-    return TableError(
-        predicted_ms,
-        measured_ms=np.array([latency.ms for latency in measured]),
-        measured_spread_ms=_spreads(measured),
-        drift=drift,
-    )
-
-
-def checked_table(
-    space: Space,
-    device: Device,
-    *,
-    networks: int = 30,
-    rng: np.random.Generator,
-    progress: Progress | None = None,
-) -> tuple[CostTable, TableError]:
-    """Build a device's table and compare it with random networks.
-
-    They are timed among the blocks where the device can do that, so that a machine which changes
-    its speed changes both; otherwise after them, as `table_error` does.
-
-    Args:
-        space: of the table.
-        device: one that measures.
-        networks: how many, at least 2.
-        rng: draws them; consumed.
-        progress: is told how far it is.
-
-    Raises:
-        UsageError: as `table_error` and the device's table.
-        MeasurementFailed: a block or network cannot be built or run.
-    """
-    genomes = _random(space, networks, rng)
-    if isinstance(device, TimesBeside):
-        chosen = [space.decode(genome) for genome in genomes]
-        table, latencies = device.table_beside(space, chosen, progress)
-        if latencies:
-            return table, _error(table(genomes), latencies)
-    else:
-        table = device.table(space, progress or Silent())
-    return table, check_table(table, device, genomes, progress)
-
-
-def check_table(
-    table: CostTable, device: Device, genomes: Genomes, progress: Progress | None = None
-) -> TableError:
-    """Compare a latency table with networks that the device measures end to end.
-
-    The table's anchors are measured again among them, to tell the table's error from a machine that
-    is faster or slower now; they do not count as networks.
-
-    Args:
-        table: of the metric "latency".
-        device: one that measures.
-        genomes: of the networks, at least 1, shape (n, genes).
-        progress: is told how far it is.
-
-    Raises:
-        UsageError: a device that cannot measure, another metric, too few networks.
-        MeasurementFailed: a network cannot be built or run.
-    """
-    if not isinstance(device, Measures):
-        raise UsageError(
-            f"the device {device.name!r} is known by a table alone and cannot measure networks; "
-            "choose one that measures, such as cpu"
-        )
-    if table.metric != "latency":
-        raise UsageError(f"expected a table of latency, got one of {table.metric}")
-    networks = len(genomes)
-    if networks < 1:
-        raise UsageError("there is no network to measure; give one or more genomes")
-    space = table.space
-    chosen = [space.decode(genome) for genome in genomes]
-    drawn = table.provenance.get("sampling", {}).get("anchors", 0)
-    anchors = anchor_networks(space, drawn)
-    latencies = device.measure([*chosen, *anchors], progress or Silent())
-    drift = None
-    if anchors:
-        now = np.mean([latency.ms for latency in latencies[networks:]])
-        drift = float(now / table.provenance["anchor_ms"] - 1)
-    return _error(table(genomes), latencies[:networks], drift)
-
-
-def caution(table: CostTable, error: TableError) -> str:
-    """Say that a table is wrong by far more than its spread, and what to do; "" where it is not."""
-    limit = max(100 * _WORTH_A_CAUTION, 3 * (spread_percent(table) or 0.0))
-    if abs(error.bias) <= limit:
-        return ""
-    if error.drift is not None and abs(error.bias_same_speed or 0.0) <= limit:
-        return (
-            f"{_change(error.drift)} than when the table's blocks were timed, which is what the "
-            f"latencies are off by; their order holds. {_REFRESH}"
-        )
-    less = "less" if error.bias > 0 else "more"
-    texts = [
-        f"Whole networks take {less} than the sums of their blocks, by far more than the spread "
-        "says: the latencies are not to be trusted, at most their order"
-    ]
-    if error.drift is None and (reused := table.provenance.get("blocks_reused")):
-        texts.append(
-            f"{reused} of {table.provenance['blocks']} blocks were timed in an earlier run; the "
-            f"machine may have another speed now. {_REFRESH}"
-        )
-    if table.provenance.get("blocks_predicted"):
-        texts.append("Give more seconds, or have all blocks timed (missing=measure)")
-    return ". ".join(texts)

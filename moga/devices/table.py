@@ -56,10 +56,14 @@ class TableDevice:
         """Wrap one table, such as `CostTable.load` gives; it serves exactly the table's space.
 
         Raises:
-            UsageError: a table of another metric.
+            UsageError: a table of another metric, or of times that cannot be (`CostTable.check`).
         """
         if table.metric != "latency":
             raise UsageError(f"expected a table of latency, got one of {table.metric}")
+        try:
+            table.check()
+        except ValueError as error:
+            raise UsageError(f"the table of device {name!r} cannot be: {error}") from error
 
         def same(space: Space) -> CostTable:
             if space.digest != table.space.digest:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moga.contracts import Silent
-from moga.devices.profile import check_table
+from moga.devices.tableerror import check_table
 from moga.endtoend import MOST, measure_front
 from moga.errors import FormatError, MeasurementFailed, UsageError
 from moga.plan import Plan

@@ -35,7 +35,7 @@ def test_nothing_heavy_is_loaded(statement: str) -> None:
 def test_measuring_and_training_need_torch_alone(missing: tuple[str, ...]) -> None:
     code = (
         f"import sys\nfor name in {missing!r}: sys.modules[name] = None\n"
-        "import moga.devices.profile, moga.devices.engines.torch, moga.devices.host\n"
+        "import moga.devices.tableerror, moga.devices.engines.torch, moga.devices.host\n"
         "import moga.supernets.training, moga.supernets.supernet, moga.supernets.evaluators\n"
         "import moga.supernets.data\n"
     )

@@ -80,6 +80,7 @@ def test_the_table_is_written_and_its_error_measured(use, tmp_path):
     assert shown["error"]["bias"] == pytest.approx(100 * (1 / 1.05 - 1))
     assert shown["error"]["spearman"] == pytest.approx(1)
     assert shown["error"]["drift"] is None
+    assert shown["caution"] == ""
     space = MoGASpace(resolution=32, width=0.35, num_classes=10)
     genomes = np.zeros((1, 14), dtype=np.int64)
     expected = count_macs(space.decode(genomes[0])) / 1e6

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moga.cli.show import print_profile, print_result
-from moga.devices.profile import TableError
+from moga.devices.tableerror import TableError
 from moga.search import Search
 from moga.spaces.moga import MoGASpace
 from moga.testing.devices import FakeDevice

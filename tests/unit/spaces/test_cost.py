@@ -11,6 +11,7 @@ from moga.network import Block
 from moga.networks.count import count_macs, count_params
 from moga.spaces.base import Slot, Space, sample_uniform
 from moga.spaces.cost import CostTable, CostTables, count_table, slot_blocks
+from moga.spaces.fbnet import FBNetSpace
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
 
@@ -281,15 +282,33 @@ def test_a_spread_that_was_not_measured_is_nan(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["measured", "imported", "roofline"])
-def test_times_of_blocks_are_not_negative(tmp_path, method):
+def test_times_of_blocks_are_above_0(tmp_path, method):
     table = _table(MoGASpace(32), provenance={"method": method})
     path = tmp_path / "t.npz"
     _damaged(path, table, "array_3", 5, 0.0)
-    assert CostTable.load(path, MoGASpace(32)).arrays[3][5] == 0
+    message = r"layer_2 has 0 ms at its entry \[5\], where a block stands; expected a time above 0"
+    with pytest.raises(FormatError, match=message):
+        CostTable.load(path, MoGASpace(32))
     _damaged(path, table, "array_3", 5, -0.001)
     message = r"layer_2 has -0\.001 ms at its entry \[5\]; expected a finite number, 0 or more"
     with pytest.raises(FormatError, match=message):
         CostTable.load(path, MoGASpace(32))
+
+
+def test_entries_without_a_block_take_0_ms_and_no_others(tmp_path):
+    path, space = tmp_path / "t.npz", FBNetSpace()
+    arrays = tuple(array * 1e-6 for array in count_table(space, "macs").arrays)
+    slot, entry = next(
+        (number, int(np.flatnonzero(array == 0)[0]))
+        for number, array in enumerate(arrays)
+        if (array == 0).any()
+    )
+    table = CostTable("latency", "ms", space, arrays, provenance={"method": "measured"})
+    table.save(path)
+    assert CostTable.load(path, space).arrays[slot][entry] == 0
+    arrays[slot][entry - 1] = 0.0
+    with pytest.raises(UsageError, match=rf"has 0 ms at its entry \[{entry - 1}\], where a block"):
+        table.save(path)
 
 
 @pytest.mark.parametrize("method", ["fitted", "made"])
