@@ -15,9 +15,8 @@ needs fewer evaluations (docs/architecture.md).
 
 What is ours: the controller is one categorical distribution a gene, trained by REINFORCE on the
 costs that need an evaluation, a light stand-in for theirs; the roulette wheel turns on
-`Problem.known`; the prior is the share that each value has among the non-dominated members; a gene
-with factors changes one of them when mutated at random; and where one mutation gives nothing new,
-several follow each other.
+`Problem.known`; the prior is the share that each value has among the non-dominated members; and a
+gene with factors changes one of them when mutated at random.
 """
 
 import dataclasses
@@ -152,24 +151,21 @@ class HierarchicalMutation:
         rng: np.random.Generator,
         *,
         crossed: NDArray[np.bool_],
-        times: int = 1,
     ) -> Genomes:
-        """Return mutated copies, shape (n, genes).
+        """Return copies, shape (n, genes), of which one gene is mutated.
 
         Args:
             genomes: shape (n, genes); not changed.
             rng: consumed.
             crossed: which of them crossing made new, shape (n,): these are mutated with the
                 probability `rates.mutation`, the others always.
-            times: how many mutations, one after another; more where fewer gave nothing new.
         """
         result = genomes.copy()
         if not len(self.able):
             return result
-        for _ in range(times):
-            rows = np.flatnonzero(~crossed | (rng.random(len(result)) < self.rates.mutation))
-            genes = self.able[rng.integers(len(self.able), size=len(rows))]
-            result[rows, genes] = _draw(self._odds(result[rows], genes, rng), rng)
+        rows = np.flatnonzero(~crossed | (rng.random(len(result)) < self.rates.mutation))
+        genes = self.able[rng.integers(len(self.able), size=len(rows))]
+        result[rows, genes] = _draw(self._odds(result[rows], genes, rng), rng)
         return result
 
     def learn(self, genomes: Genomes, costs: Costs, front: Genomes) -> None:

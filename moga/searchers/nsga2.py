@@ -94,7 +94,7 @@ class NSGA2(BaseSearcher):
         self.initial: Genomes | None = None
         starting_genomes(problem, start, 0, np.random.default_rng(0))  # refuse it now, not later
 
-    def _ask(self, n: int, attempt: int) -> Genomes:
+    def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - every attempt is alike
         if self.initial is None:
             self.initial = starting_genomes(self.problem, self.start, self.population, self.rng)
         first, self.initial = take_first(self.initial, n, self.foreign)
@@ -103,13 +103,9 @@ class NSGA2(BaseSearcher):
         parents = self.survivors if len(self.survivors) else self._ranked(self.waiting)
         if len(parents) < 2:
             return sample_uniform(self.sizes, n, self.rng)
-        children = self._bred(parents, n * self.preselection.oversample, attempt)
+        children, crossed = self._crossed(parents, n * self.preselection.oversample)
+        children = self.mutation.mutate(children, self.rng, crossed=crossed)
         return self.preselection.choose(self, children, n)
-
-    def _bred(self, parents: "_Members", n: int, attempt: int) -> Genomes:
-        """Return n children of parents that won a tournament; mutated more after vain attempts."""
-        children, crossed = self._crossed(parents, n)
-        return self.mutation.mutate(children, self.rng, crossed=crossed, times=1 + attempt // 2)
 
     def _crossed(self, parents: "_Members", n: int) -> tuple[Genomes, NDArray[np.bool_]]:
         """Return n children of parents that won a tournament, and which are like neither parent.
