@@ -53,10 +53,10 @@ def test_share_that_mutates() -> None:
     assert changed[~crossed].all()  # like a parent: as it is, it would be evaluated twice
 
 
-def test_several_mutations_follow_each_other() -> None:
-    mutated = mutation(**RANDOM).mutate(START, np.random.default_rng(0), crossed=CROSSED, times=4)
+def test_one_gene_of_those_that_can_change_is_mutated() -> None:
+    mutated = mutation(**RANDOM).mutate(START, np.random.default_rng(0), crossed=CROSSED)
+    assert ((mutated != START).sum(axis=1) == 1).all()
     assert (mutated[:, 2] == 0).all()  # a gene of one value
-    assert ((mutated != START)[:, :2].all(axis=1)).mean() > 0.5
 
 
 def test_random_mutation_changes_one_factor() -> None:
