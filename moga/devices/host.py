@@ -68,6 +68,9 @@ class HostDevice:
         self.about: dict[str, Any] = {}  # a paper's protocol: more that tables tell of themselves
         self._rng = np.random.default_rng()  # orders of rounds only: times are never reproducible
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     @property
     def batch(self) -> int:
         """Images a batch."""

@@ -128,7 +128,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
 
 
 def preset(
-    name: str,
+    name: str = "",
     batch: int | None = None,
     *,
     seconds: float = 600.0,
@@ -139,7 +139,7 @@ def preset(
     """Return the device that measures by a paper's protocol.
 
     Args:
-        name: a key of `PRESETS`.
+        name: a key of `PRESETS`; needed.
         batch: one of the paper's batches; None: its first.
         seconds: with ``missing=predict``, all that may be spent on timing blocks.
         missing: what becomes of blocks without a time, as of `host.cpu`.
@@ -148,9 +148,14 @@ def preset(
 
     Raises:
         UnknownName: no such preset.
-        UsageError: another batch; what the engine needs is not there.
+        UsageError: no name, another batch; what the engine needs is not there.
         MissingExtra: the engine's library is not installed.
     """
+    if not name:
+        raise UsageError(
+            "the device 'preset' needs the name of a protocol, as in preset(name=genet); known: "
+            f"{', '.join(PRESETS)}"
+        )
     if name not in PRESETS:
         raise UnknownName("preset", name, PRESETS)
     found = PRESETS[name]

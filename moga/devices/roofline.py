@@ -366,6 +366,9 @@ class RooflineDevice:
         )
         self.copy_gbs, self.source = copy_gbs, source
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     @property
     def calibrated(self) -> bool:
         """Whether its parameters were fitted to measurements."""

@@ -51,6 +51,9 @@ class TableDevice:
         self.name, self.batch = name, batch
         self._sources = dict(sources)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     @classmethod
     def of(cls, name: str, table: CostTable, *, batch: int = 1) -> "TableDevice":
         """Wrap one table, such as `CostTable.load` gives; it serves exactly the table's space.

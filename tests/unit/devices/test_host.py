@@ -3,6 +3,7 @@ import pytest
 
 from moga.contracts import Silent
 from moga.devices.base import Device, Measures
+from moga.devices.catalog import CATALOG
 from moga.devices.host import HostDevice, cpu
 from moga.devices.profile import here, unique_blocks
 from moga.devices.timing import Sampling
@@ -101,6 +102,14 @@ def test_blocks_timed_on_demand_later_have_the_speed_of_those_before():
     own = {block for block in network if block not in space.decode([0] * 14)}
     assert set(slow.prepared) > own  # some cached ones beside them
     assert len(slow.prepared) <= len(own) + 7
+
+
+def test_devices_show_their_names():
+    assert repr(cpu(threads=2)) == "HostDevice('cpu(threads=2)')"
+    assert [repr(CATALOG[name]()) for name in ("v100", "pixel3")] == [
+        "RooflineDevice('v100')",
+        "TableDevice('pixel3')",
+    ]
 
 
 def test_names_say_what_differs_from_the_usual_device():

@@ -30,6 +30,8 @@ def test_another_batch_is_never_taken_for_the_papers():
         preset("genet", 16)
     with pytest.raises(UnknownName, match=r"unknown preset 'gpunett'\. Did you mean 'gpunet'"):
         preset("gpunett")
+    with pytest.raises(UsageError, match=r"as in preset\(name=genet\); known: genet, gpunet"):
+        create("device", "preset")
 
 
 def test_protocols_are_those_of_the_papers():
