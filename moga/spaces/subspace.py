@@ -1,8 +1,8 @@
 """A space with some genes fixed: what is left is a space again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from moga.network import Network
 from moga.spaces.base import Blocks, Derived, Slot, Space
 
 __all__ = ["Subspace"]
+
+_SHORT: Final = 4
+"""Genes of a run; all shorter ones are tried."""
 
 
 class Subspace(Space):
@@ -152,9 +155,11 @@ class Subspace(Space):
         whole = self.space.encode(network)
         genome = tuple(whole[gene] for gene in self._free)
         if self.decode(genome) == network:
-            canonical = self.canonical(self.validate(np.array(genome)))
-            return tuple(int(value) for value in canonical[0])
-        wrong = next(gene for gene, index in self._fixed.items() if whole[gene] != index)
+            return tuple(self.canonical(self.validate(np.array(genome)))[0].tolist())
+        try:  # the whole space's form of the network may have other values of fixed genes
+            return super().encode(network)
+        except NotInSpace:
+            wrong = next(gene for gene, index in self._fixed.items() if whole[gene] != index)
         gene, index = self.space.genes[wrong], self._fixed[wrong]
         raise NotInSpace(
             f"the network has {gene.values[whole[wrong]]!r} for gene {gene.name!r}, which is "
@@ -162,8 +167,51 @@ class Subspace(Space):
         )
 
     def canonical(self, genomes: Genomes) -> Genomes:
-        """Map genomes of the same network to the same genome, as the whole space does."""
-        return self.space.canonical(self.expand(genomes))[:, list(self._free)]
+        """Map genomes of the same network to the same genome, as the whole space does.
+
+        The whole space's form may be beyond this one, as where layers would move into a stage whose
+        depth is fixed. Then as many runs of neighbouring genes have their values of that form as
+        leave the network as it is. Genomes that need other genes changed at once stay apart, though
+        they be of one network.
+        """
+        whole = self.space.canonical(self.expand(genomes))
+        result = whole[:, list(self._free)]
+        moved = np.flatnonzero(
+            (whole[:, list(self._fixed)] != list(self._fixed.values())).any(axis=1)
+        )
+        if len(moved):
+            lost = moved[~self._gives(result[moved], whole[moved])]
+            if len(lost):
+                result[lost] = self._towards(whole[lost], np.asarray(genomes)[lost])
+        return result
+
+    def _towards(self, whole: Genomes, genomes: Genomes) -> Genomes:
+        """Set run by run to the whole space's form where that leaves the network as it is."""
+        result, form = genomes.copy(), whole[:, list(self._free)]
+        before: Genomes | None = None
+        while before is None or (result != before).any():
+            before = result.copy()
+            for run in _runs(len(self._free)):
+                trial = result.copy()
+                trial[:, run] = form[:, run]
+                same = (trial != result).any(axis=1)
+                same[same] = self._gives(trial[same], whole[same])
+                result[same] = trial[same]
+        return result
+
+    def _gives(self, genomes: Genomes, whole: Genomes) -> NDArray[np.bool_]:
+        """Whether genomes are of the networks of the whole space's canonical ones: -> (n,)."""
+        found = self.space.canonical(self.expand(genomes)) == whole
+        return np.asarray(found.all(axis=1))
+
+
+def _runs(length: int) -> Iterator[slice]:
+    """Yield runs of neighbours: all, halves, quarters, overlapping by half; of 4 to 1, each."""
+    width = length
+    while width:
+        for start in range(0, length - width + 1, 1 if width <= _SHORT else -(-width // 2)):
+            yield slice(start, start + width)
+        width = width - 1 if width <= _SHORT else max(width // 2, _SHORT)
 
 
 def _plain(gene: Gene) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from moga.contracts import Objective, Silent
-from moga.devices.table import TableDevice
+from moga.devices.table import TableDevice, TableSource
 from moga.errors import FormatError, InvalidObjective, UnknownName, UsageError
 from moga.plan import Plan
 from moga.spaces.moga import MoGASpace
@@ -183,8 +183,8 @@ def test_a_damaged_table_of_a_run_is_refused_and_built_again_once_removed(tmp_pa
 
 
 def test_a_device_whose_times_cannot_be_leaves_no_table(tmp_path) -> None:
-    table = FakeDevice().table(MoGASpace(32))
-    wrong = TableDevice.of("wrong", dataclasses.replace(table, constant=-1e3))
+    table = dataclasses.replace(FakeDevice().table(MoGASpace(32)), constant=-1e3)
+    wrong = TableDevice("wrong", {"moga": TableSource(lambda _: table, tuple)})
     plan = Plan.make(MoGASpace(32), wrong, ["latency", "params"])
     with pytest.raises(UsageError, match=r"latency\.npz is not written, for networks would"):
         plan.build_tables(tmp_path, Silent())

@@ -92,9 +92,10 @@ def test_arguments_of_another_type_are_no_traceback() -> None:
             create("searcher", text, problem=problem, rng=rng)
 
 
-def test_create_names_the_arguments_that_are_needed() -> None:
-    with pytest.raises(UsageError, match=r"the device 'preset' needs name: preset\(name=\.\.\.\)"):
-        create("device", "preset")
+def test_create_names_the_arguments_that_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_factory", lambda _kind, _name: lambda path: path)
+    with pytest.raises(UsageError, match=r"the device 'mine' needs path: mine\(path=\.\.\.\)"):
+        create("device", "mine")
 
 
 def test_create_says_where_no_arguments_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import pytest
 from moga import registry
 from moga.errors import NotInSpace, UnknownName, UsageError
 from moga.networks.count import count_macs, count_params
-from moga.spaces.base import sample_uniform
+from moga.spaces.base import Space, sample_uniform
 from moga.spaces.cost import CostTables, count_table
+from moga.spaces.fbnet import FBNetSpace
 from moga.spaces.gpunet import GPUNetSpace
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
@@ -46,6 +48,44 @@ def test_tables_of_a_small_subspace_equal_direct_counts() -> None:
     genomes = np.array(list(itertools.product(range(12), repeat=2)))
     direct = [[count_params(n), count_macs(n)] for n in map(space.decode, genomes)]
     assert tables(genomes).tolist() == direct
+
+
+def genome_of(space: Space, values: dict[str, Any]) -> list[int]:
+    """Return the reference with some genes at other values."""
+    named = zip(space.genes, space.reference, strict=True)
+    return [
+        gene.values.index(values[gene.name]) if gene.name in values else index
+        for gene, index in named
+    ]
+
+
+@pytest.mark.parametrize("fixed", ["s7.layers", "s6.layers"])
+def test_layers_do_not_move_into_or_out_of_a_stage_of_fixed_depth(fixed: str) -> None:
+    whole = GPUNetSpace(32, 10)
+    parts = {"filters": 256, "kernel": 3, "expansion": 2, "se": False, "activation": "relu"}
+    values = {f"s{stage}.{part}": value for stage in (6, 7) for part, value in parts.items()}
+    values |= {"s6.layers": 4, "s7.layers": 3}
+    network = whole.decode(genome_of(whole, values))
+    space = Subspace(whole, {fixed: values[fixed]})
+    genome = genome_of(space, values)
+    assert space.decode(genome) == network  # which the whole space has as 7 layers and none
+    canonical = space.canonical(np.array([genome]))[0]
+    assert space.decode(canonical) == network
+    assert space.encode(network) == tuple(canonical)
+    np.testing.assert_array_equal(space.canonical(canonical[None])[0], canonical)
+
+
+def test_skips_do_not_move_over_a_fixed_layer() -> None:
+    whole = FBNetSpace(32, 10)
+    first = whole.genes[3].values[0]
+    space = Subspace(whole, {"layer_3": first})  # layers 2, 3 and 4 are alike
+    genomes = sample_uniform(space.sizes, 100, np.random.default_rng(0))
+    genomes[:50, 2] = whole.genes[2].values.index("skip")
+    canonical = space.canonical(genomes)
+    for genome, form in zip(genomes, canonical, strict=True):
+        assert space.decode(form) == space.decode(genome)
+    for genome, form in zip(genomes[:20], canonical, strict=False):
+        assert space.encode(space.decode(genome)) == tuple(form)
 
 
 def test_encode_names_the_fixed_gene() -> None:
