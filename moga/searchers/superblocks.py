@@ -122,6 +122,16 @@ def factor_strides(gene: Gene) -> tuple[tuple[int, int], ...]:
     return tuple(strides)
 
 
+def _symmetric_root(
+    vectors: NDArray[np.float64], roots: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the root that does not depend on which eigenvectors a processor's library finds.
+
+    Their signs, and any turn among those of equal values, are free; draws would differ by machine.
+    """
+    return np.asarray((vectors * roots) @ vectors.T)
+
+
 def _scaled(gene: Gene, reference: int) -> NDArray[np.float64]:
     """Return each value's distance from the reference's, in spans of the gene."""
     numeric = all(is_number(value) for value in gene.values)
@@ -162,7 +172,7 @@ class Fit:
         offset: the cost at `centre`.
         centre: shape (features,).
         mean: of w, shape (features,).
-        root: a root of the covariance of w, shape (features, k): root @ root.T is the covariance.
+        root: the symmetric root of the covariance of w, shape (features, features).
         noise: standard deviation of what the model leaves unexplained; nan where nothing is left
             to judge it by.
         level: standard error of `offset`.
@@ -235,7 +245,7 @@ class Moments:
         best = int(evidence.argmax())
         noise = math.sqrt(left[best] / max(n - 1, 1))
         level = noise / math.sqrt(n)
-        root = vectors * (noise / np.sqrt(damped[:, best]))
+        root = _symmetric_root(vectors, noise / np.sqrt(damped[:, best]))
         mean = vectors @ (turned / damped[:, best])
         return Fit(offset, centre, mean, root, noise, level)
 
@@ -253,7 +263,7 @@ class Moments:
         freedom = self.n[column] - np.linalg.matrix_rank(xx, hermitian=True)
         noise = math.sqrt(max(total - mean @ right, 0.0) / freedom) if freedom > 0 else math.nan
         values, vectors = np.linalg.eigh(inverse)
-        root = vectors * np.sqrt(np.maximum(values, 0.0)) * np.nan_to_num(noise)
+        root = _symmetric_root(vectors, np.sqrt(np.maximum(values, 0.0)) * np.nan_to_num(noise))
         return Fit(anchor, np.zeros(len(mean)), mean, root, noise, 0.0)
 
     def state_dict(self) -> dict[str, Any]:

@@ -126,6 +126,26 @@ def test_draws_have_the_posterior_s_mean_and_covariance() -> None:
     assert np.cov(draws.T) == pytest.approx(covariance, abs=0.1 * covariance.max())
 
 
+@pytest.mark.parametrize("fit", ["ridge", "least_squares"])
+def test_draws_are_the_same_whichever_eigenvectors_a_processor_finds(fit, monkeypatch) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(40, 5)), rng.normal(size=40)
+    moments = Moments(5, 1)
+    moments.add(x, y[:, None])
+    arguments = (0,) if fit == "ridge" else (0, 0.1)
+    own = getattr(moments, fit)(*arguments)
+    eigh = np.linalg.eigh
+
+    def turned(matrix):
+        values, vectors = eigh(matrix)
+        return values, vectors * [1, -1, -1, 1, -1]
+
+    monkeypatch.setattr(np.linalg, "eigh", turned)
+    other = getattr(moments, fit)(*arguments)
+    drawn = [one.draw(np.random.default_rng(0)) for one in (own, other)]
+    np.testing.assert_allclose(drawn[0], drawn[1], rtol=1e-12)
+
+
 def test_least_squares_are_numpy_s_around_the_anchor() -> None:
     x, _, y = planted(20, 0.1)
     moments = Moments(6, 1)
