@@ -60,7 +60,7 @@ SAMPLE = ("random", "pymoo NSGA-II", "Optuna NSGA-II", "auto", "nsga2(population
 """Whose curves of one seed and task are computed anew where it must be quick, up to 100."""
 
 FEWEST = 4
-"""Seeds that a searcher must have been run from to be shown."""
+"""Seeds that a searcher must have been run from to a budget to be shown there."""
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -150,20 +150,19 @@ def goals_of(
     return figures, goals
 
 
-def means_of(curves: np.ndarray) -> np.ndarray:
-    """Return the mean regret at each budget that a searcher was run to."""
-    ran = np.isfinite(curves).any(axis=0)
-    return np.asarray(np.nanmean(curves[:, ran], axis=0))
+def means_of(results: Results, label: str) -> dict[str, np.ndarray]:
+    """Return a searcher's mean regret on each task, at the budgets that enough seeds ran to."""
+    enough = min(FEWEST, max(seeds_of(results, label, budget) for budget in BUDGETS))
+    ran = [seeds_of(results, label, budget) >= enough for budget in BUDGETS]
+    return {name: np.nanmean(curves[label][:, ran], axis=0) for name, curves in results.items()}
 
 
 def table_of(results: Results, labels: list[str]) -> str:
     """Return the mean regrets as markdown: a row a task, a column a searcher."""
     lines = ["| task | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
-    for name, curves in results.items():
-        cells = []
-        for label in labels:
-            means = means_of(curves[label])
-            cells.append("/".join(f"{mean:.3f}".removeprefix("0") for mean in means))
+    means = [means_of(results, label) for label in labels]
+    for name in results:
+        cells = ["/".join(f"{mean:.3f}".removeprefix("0") for mean in of[name]) for of in means]
         mark = " (held back)" if tasks_by_name()[name].held_back else ""
         lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -180,8 +179,8 @@ def picture(results: Results, labels: list[str], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(9.5, 5))
     for number, label in enumerate(labels):
-        logs = [np.log(np.maximum(means_of(c[label]), 1e-6)) for c in results.values()]
-        values = np.exp(np.mean(logs, axis=0))
+        means = np.array(list(means_of(results, label).values()))
+        values = np.exp(np.log(np.maximum(means, 1e-6)).mean(axis=0))
         style = "-" if label in OURS else "--"
         look = {"marker": "o", "markersize": 3, "color": plt.get_cmap("tab20")(number)}
         axes.plot(BUDGETS[: len(values)], values, style, label=label, **look)

@@ -25,6 +25,8 @@ _DEFAULT: Final = (
 )
 _FLOOR: Final = 0.05
 """Of the asks, the share that is spread over all members, so that none is lost for ever."""
+_LEAD: Final = 2.0
+"""How many times as much as the first member another must gain to be asked in its stead."""
 
 
 class Portfolio(BaseSearcher):
@@ -37,7 +39,8 @@ class Portfolio(BaseSearcher):
     its last `window` results, of the hypervolume that each added, as a share of what all members'
     results in the windows added. Members are asked in turn until each has `window` / 4 results;
     then nineteen asks in twenty go to the member with the largest gain, and one to a member at
-    random. The box in which hypervolume is measured spans what was seen so far and a tenth beyond.
+    random. The first member's gain counts twice, for a few results say little: list the one first
+    that is best alone. The box in which hypervolume is measured spans what was seen so far and a tenth beyond.
     All of this but the window is ours. Members share first populations: see
     `moga.searchers.base.take_first`. By default `auto` is one of them, so that a portfolio costs
     little beside the best single searcher where few evaluations can be had.
@@ -111,7 +114,9 @@ class Portfolio(BaseSearcher):
     def _order(self) -> list[int]:
         """Return the members, the one to ask first; those that think are behind all others."""
         count = len(self.members)
-        order = np.lexsort((np.arange(count), -self.rates()))
+        rates = self.rates()
+        rates[0] *= _LEAD
+        order = np.lexsort((np.arange(count), -rates))
         few = np.array([len(gains) < self.window / 4 for gains in self.gains])
         if few.any():
             order = np.lexsort((np.arange(count), self.asked, ~few))
