@@ -40,8 +40,8 @@ class Portfolio(BaseSearcher):
     results in the windows added. Members are asked in turn until each has `window` / 4 results;
     then nineteen asks in twenty go to the member with the largest gain, and one to a member at
     random. The first member's gain counts twice, for a few results say little: list the one first
-    that is best alone. The box in which hypervolume is measured spans what was seen so far and a tenth beyond.
-    All of this but the window is ours. Members share first populations: see
+    that is best alone. The box in which hypervolume is measured spans what was seen so far and a
+    tenth beyond. All of this but the window is ours. Members share first populations: see
     `moga.searchers.base.take_first`. By default `auto` is one of them, so that a portfolio costs
     little beside the best single searcher where few evaluations can be had.
 

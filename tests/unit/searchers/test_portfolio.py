@@ -41,6 +41,15 @@ def test_asks_go_to_whoever_gains() -> None:
     assert search.rates().sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("other", "first"), [(0.1, 0), (0.19, 0), (0.21, 1), (1.0, 1)])
+def test_the_first_is_asked_unless_another_gains_twice_as_much(other: float, first: int) -> None:
+    search = portfolio("random", "local")
+    for gains, value in zip(search.gains, (0.1, other), strict=True):
+        gains.extend([value] * 16)
+    ordered = [search._order()[0] for _ in range(200)]
+    assert np.mean(np.array(ordered) == first) > 0.9  # one ask in twenty goes to any of them
+
+
 def test_all_members_are_told_everything() -> None:
     search = portfolio("random", "local(initial=4)")
     theirs = np.random.default_rng(3).integers(0, 6, (3, 8))
