@@ -15,9 +15,10 @@ asks, most of which do not. Then the whole `Search` with its journal, 64 genomes
 flight, locally and through Ray, beside raw calls of Ray actors on the same machine; and at a
 `Search`'s defaults, 4 and 16, where each evaluation bears a larger share of an ask.
 
-Times of searchers are CPU seconds of this process, so that other work on the machine does not
-count. The local `Search` is judged by the clock (its CPU time stands beside it), and so are rates
-through Ray, because their work is done in other processes.
+Searchers are asked and told on one thread, as `Search` does. Their times are CPU seconds of this
+process, so that other work on the machine does not count. The local `Search` is judged by the clock
+(its CPU time stands beside it), and so are rates through Ray, because their work is done in other
+processes.
 """
 
 import importlib.util
@@ -34,6 +35,7 @@ from common import Goal, finish, options
 
 from moga import registry
 from moga.contracts import Gene, Measured, Observations, Outcome, Problem, parse_objective
+from moga.runtime.guard import one_thread
 from moga.runtime.ray import start_ray
 from moga.search import Search
 from moga.spaces.base import sample_uniform
@@ -94,13 +96,14 @@ def ask_and_tell(
     for _ in range(parts):
         done, spent = 0, 0.0
         while done < evaluations // parts:
-            began = time.process_time()
-            genomes = searcher.ask(POPULATION)
-            spent += time.process_time() - began
-            told = Observations.exact(genomes, costs(genomes))
-            began = time.process_time()
-            searcher.tell(told)
-            spent += time.process_time() - began
+            with one_thread():
+                began = time.process_time()
+                genomes = searcher.ask(POPULATION)
+                spent += time.process_time() - began
+                told = Observations.exact(genomes, costs(genomes))
+                began = time.process_time()
+                searcher.tell(told)
+                spent += time.process_time() - began
             done += len(genomes)
         found.append(1e3 * spent / done)
     return found
@@ -117,9 +120,10 @@ def seconds_of_four(spec: str, points: int, asks: int) -> tuple[float, float]:
     searcher.tell(Observations.exact(told, null_costs(told)))
     spent = []
     for _ in range(asks + 1):
-        began = time.process_time()
-        genomes = searcher.ask(4)
-        spent.append(time.process_time() - began)
+        with one_thread():
+            began = time.process_time()
+            genomes = searcher.ask(4)
+            spent.append(time.process_time() - began)
         searcher.tell(Observations.exact(genomes, null_costs(genomes)))
     return spent[0], float(np.mean(spent[1:]))
 

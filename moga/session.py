@@ -39,6 +39,7 @@ from moga.pareto.archive import Archive
 from moga.plan import Plan
 from moga.report.text import column
 from moga.result import Result
+from moga.runtime.guard import one_thread
 from moga.runtime.ledger import Answer, Ledger, Stop
 from moga.runtime.rundir import (
     JOURNAL,
@@ -195,7 +196,9 @@ class Session:
             else recorded.wanted
         )
         try:
-            genomes = self._checked(self.searcher.ask(n), n)
+            with one_thread():  # small matrices: two threads take longer, and what others need
+                asked = self.searcher.ask(n)
+            genomes = self._checked(asked, n)
         except Exhausted:
             if recorded is None:
                 self._reason = "exhausted"
@@ -403,7 +406,8 @@ class Session:
         observations = self._observe(batch, values, errors)
         self.archive.add(observations)
         self._enter(batch, observations, values, errors)
-        self.searcher.tell(self._as_often_as_proposed(observations))
+        with one_thread():
+            self.searcher.tell(self._as_often_as_proposed(observations))
         self._watch_failures(batch)
         self._enter_phase("read the journal" if batch.recorded else "search")
         figures = {"front": len(self.archive.front), "hypervolume": round(self._volume, 4)}
