@@ -30,16 +30,6 @@ from moga.testing.devices import FakeEngine, block_ms
 QUICK = Sampling(rounds=6, seconds=0, warmups=1)
 
 
-@pytest.fixture(scope="module")
-def space():
-    return MoGASpace(resolution=32, width=0.35, num_classes=10)
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
 @pytest.fixture
 def store(tmp_path):
     return ValueStore(tmp_path / "values.jsonl", {})

@@ -11,21 +11,10 @@ from moga.devices.tableerror import TableError, checked_table, table_error
 from moga.devices.timing import Sampling
 from moga.errors import UsageError
 from moga.spaces.cost import count_table
-from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
 from moga.testing.devices import FakeDevice, FakeEngine, block_ms
 
 QUICK = Sampling(rounds=6, seconds=0, warmups=1)
-
-
-@pytest.fixture(scope="module")
-def space():
-    return MoGASpace(resolution=32, width=0.35, num_classes=10)
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
 
 
 def test_table_error_of_an_exact_table_is_nothing(space, rng):
