@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from moga import registry
 from moga._version import __version__
-from moga.contracts import Evaluator, Executor, Objective, Outcome, Progress, Silent, is_count
+from moga.contracts import Evaluator, Executor, Objective, Outcome, Progress, Silent
 from moga.devices.base import Device
 from moga.errors import Exhausted, UsageError
 from moga.plan import Plan
@@ -352,9 +352,9 @@ def _check_numbers(
     if workers is not None:
         counts["workers"] = workers
     for name, value in counts.items():
-        if not is_count(value, 1):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} is {value!r}; give an integer of 1 or more")
-    if not is_count(seed):
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"seed is {seed!r}; give an integer of 0 or more")
     if hours is not None and not hours > 0:
         raise UsageError(f"hours is {hours!r}; give a number above 0, or None for no limit")

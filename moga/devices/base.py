@@ -147,7 +147,7 @@ def check_batch(batch: int) -> int:
     Raises:
         UsageError: not an integer of 1 or more.
     """
-    if not is_count(batch, 1):
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise UsageError(f"batch is {batch!r}; give an integer of 1 or more")
     return batch
 

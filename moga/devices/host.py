@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from moga.contracts import Progress, Silent, is_count, is_number
+from moga.contracts import Progress, Silent
 from moga.devices.base import Latency
 from moga.devices.engines.base import Engine
 from moga.devices.isolated import Isolated
@@ -181,16 +181,17 @@ class HostDevice:
 
 
 def _sampling(seconds: float, rounds: int) -> Sampling:
-    if not (is_number(seconds) and seconds >= 0):
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (number and math.isfinite(seconds) and seconds >= 0):
         raise UsageError(f"seconds is {seconds!r}; give 0 or more")
-    if not is_count(rounds, 2):
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 2:
         raise UsageError(f"rounds is {rounds!r}; give an integer of 2 or more")
     return Sampling(rounds=rounds, seconds=seconds, most=max(400, rounds))
 
 
 def _spread(workers: int, cpus: int, gpus: int) -> Spread:
     """Return what carries blocks to so many Ray workers; 0: to none, but times them here."""
-    if not is_count(workers):
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise UsageError(f"workers is {workers!r}; give 0 for this process, or how many Ray actors")
     if workers and importlib.util.find_spec("ray") is None:
         raise UsageError(

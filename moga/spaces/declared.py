@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.contracts import Gene, Genomes, is_number
+from moga.contracts import Gene, Genomes
 from moga.errors import InvalidBlock, UsageError
 from moga.files import digest
 from moga.network import Block, Network
@@ -66,7 +66,7 @@ class Choice:
 
 
 def _kind(values: tuple[Any, ...]) -> Literal["ordinal", "categorical"]:
-    if not all(is_number(v) for v in values):
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return "categorical"
     return "ordinal" if list(values) in (sorted(values), sorted(values)[::-1]) else "categorical"
 

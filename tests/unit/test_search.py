@@ -456,3 +456,10 @@ def test_a_searcher_that_repeats_itself_for_ever_ends_the_run(tmp_path: Path) ->
     assert result.stopped == "repeats"
     words = r"the search ended early: of \d+ genomes that the searcher Odd proposed, 1 were new"
     assert re.search(words, notes.said[-1])
+
+
+@pytest.mark.parametrize("name", ["seed", "evaluations", "in_flight", "batch"])
+def test_numpy_s_integers_are_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"{name} is np.int64\(3\); give an integer"):
+        Search("nasbench201", "pixel3", storage=tmp_path / "run", **{name: np.int64(3)}).run()
+    assert not (tmp_path / "run").exists()

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from moga.contracts import is_count
 from moga.devices.engines.base import Clock, Run, timed
 from moga.devices.engines.nvidia import gpu_and_driver
 from moga.devices.engines.onnx import INPUT, PRECISIONS, images_of, require, write_onnx
@@ -59,7 +58,7 @@ class OnnxRuntimeEngine:
         self, provider: str = "cpu", batch: int = 1, threads: int = 1, precision: str = "fp32"
     ) -> None:
         for name, value in (("batch", batch), ("threads", threads)):
-            if not is_count(value, 1):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} is {value!r}; give an integer of 1 or more")
         if precision not in PRECISIONS:
             raise UsageError(f"precision is {precision!r}; give one of {', '.join(PRECISIONS)}")

@@ -17,7 +17,6 @@ from typing import Any, Final, cast
 import torch
 from torch import nn
 
-from moga.contracts import is_count
 from moga.devices.engines.base import Clock, Run, Step
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
@@ -65,7 +64,7 @@ class TorchEngine:
         channels_last: bool = False,
     ) -> None:
         for name, value in (("batch", batch), ("threads", threads)):
-            if not is_count(value, 1):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} is {value!r}; give an integer of 1 or more")
         for name, text, allowed in (
             ("device", device, ("cpu", "cuda")),
