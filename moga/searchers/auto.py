@@ -24,11 +24,12 @@ class Auto(BaseSearcher):
     most so many points; `LocalSearch` thinks for less than a millisecond, and is the best of the
     simple ones from a few hundred results on. Both are told everything from the beginning, so that
     the second starts from the front of the first. Problems of more than three objectives, whose
-    fronts hold most of what was evaluated, are NSGA-II's alone.
+    fronts hold most of what was evaluated, are NSGA-II's alone. Until it switches, it proposes what
+    the first alone proposes from the same seed.
 
     Args:
         problem: what is searched.
-        rng: consumed; each of the two gets a generator of its own.
+        rng: consumed by the first; the second gets a child of it.
         switch: number of results told from which on the second proposes.
 
     Raises:
@@ -44,11 +45,11 @@ class Auto(BaseSearcher):
     ) -> None:
         check_integer("switch", switch, 0)
         super().__init__(problem, rng)
-        first, second = rng.spawn(2)
         self.switch, self.told = switch, 0
         few = len(problem.objectives) <= MOST_OBJECTIVES
-        self.bayes = Bayes(problem, first) if few else None
-        self.later = LocalSearch(problem, second) if few else NSGA2(problem, second)
+        (second,) = rng.spawn(1)
+        self.bayes = Bayes(problem, rng) if few else None
+        self.later = LocalSearch(problem, second) if few else NSGA2(problem, rng)
 
     def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - they draw anew each time
         try:

@@ -12,19 +12,16 @@ Bayesian optimisation inside a latency stratum as in GPUNet (Wang et al. 2022, s
 Where it differs from the papers: rewards are ranks from 0 to 1, so that the exploration constant
 has no unit; with several objectives a sample's reward falls with the number of samples that
 dominate it (the dominance number, as in LaMOO, Zhao et al. 2022) and the improvement is that of the
-hypervolume, where known costs are exact. The tree is learned anew at each ask, from at most `cap`
-samples. A node stays whole where the border leaves a side with too few samples, or where the
-samples on the good side of the border are not better than those on the other: then the border
-contradicts the clusters. A batch believes in the mean of what it has chosen so far. The process
-takes in every result, but its parameters are fitted anew, from the last ones on, only when there is
-a tenth more of them.
+hypervolume, where known costs are exact. The tree (`moga.searchers.regions`) is learned anew at
+each ask, from at most `cap` samples. A batch believes in the mean of what it has chosen so far. The
+process takes in every result, but its parameters are fitted anew, from the last ones on, only when
+there is a tenth more of them.
 
 The only door to BoTorch. It is loaded at the first ask that needs a model; its own log expected
 improvement compiles a kernel for many seconds at its first call, so that function stands here.
 """
 
 import dataclasses
-import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -39,9 +36,10 @@ from moga.pareto.dominance import nondominated, nondominated_ranks
 from moga.searchers.arguments import check_integer, check_number
 from moga.searchers.base import BaseSearcher, starting_genomes, take_first
 from moga.searchers.improvement import MOST_OBJECTIVES, expected_volume
+from moga.searchers.regions import LEAST, Region, backpropagate, inside, select
 from moga.spaces.base import mutate, sample_sobol, sample_uniform
 
-__all__ = ["LAMCTS", "Region", "log_expected_improvement"]
+__all__ = ["LAMCTS", "log_expected_improvement"]
 
 _CANDIDATES: Final = 400
 _DRAWS: Final = 4
@@ -55,9 +53,6 @@ _GROWTH: Final = 1.1
 
 _STRATUM_DRAWS: Final = 1 << 18
 """How many genomes are drawn at most to fill the pool of a stratum."""
-
-_LEAST: Final = 4
-"""Samples that each side of a border must have, and results before anything is modelled."""
 
 
 class LAMCTS(BaseSearcher):
@@ -105,7 +100,7 @@ class LAMCTS(BaseSearcher):
     ) -> None:
         initial = min(2 * len(problem.genes), 20) if initial is None else initial
         check_integer("initial", initial)
-        check_integer("leaf", leaf, 2 * _LEAST)
+        check_integer("leaf", leaf, 2 * LEAST)
         check_integer("cap", cap, 10)
         check_integer("pool", pool)
         check_number("exploration", exploration, 0)
@@ -135,7 +130,7 @@ class LAMCTS(BaseSearcher):
         first, self.waiting = take_first(self.waiting, n, self.foreign)
         if len(first):
             return first
-        if len(self.costs) < _LEAST or attempt:
+        if len(self.costs) < LEAST or attempt:
             return self._anything(n)
         rows = self._kept()
         rewards = self._rewards(rows)
@@ -205,7 +200,7 @@ class LAMCTS(BaseSearcher):
         return _Belief(models, costs[usable], self.costs[:, self.columns].max(axis=0))
 
     def _sampled(
-        self, path: "list[Region]", belief: "_Belief", chosen: list[NDArray[np.int64]]
+        self, path: list[Region], belief: "_Belief", chosen: list[NDArray[np.int64]]
     ) -> NDArray[np.int64] | None:
         """Return the best candidate in the last region of a path, or in one that holds it."""
         taken = set(self._keys(self._stack(chosen)))
@@ -214,8 +209,8 @@ class LAMCTS(BaseSearcher):
             for _ in range(_DRAWS if depth > 1 else 1):
                 drawn = self._candidates(members)
                 new = [key not in taken for key in self._keys(drawn)]
-                inside = _inside(path[:depth], _features(self.problem.genes, drawn))
-                drawn = drawn[inside & np.array(new, dtype=bool)][:_CANDIDATES]
+                here = inside(path[:depth], _features(self.problem.genes, drawn))
+                drawn = drawn[here & np.array(new, dtype=bool)][:_CANDIDATES]
                 if len(drawn):
                     known = self.problem.known(drawn)[:, self.columns]
                     return np.asarray(drawn[belief.choose(drawn, known)])
@@ -278,104 +273,10 @@ class LAMCTS(BaseSearcher):
         self.parameters = {int(place): np.array(values) for place, values in pairs}
 
 
-@dataclasses.dataclass
-class Region:
-    """A node of the tree: the samples in it, and the border between its halves.
-
-    Args:
-        rows: its samples.
-        visits: how many samples fell into it.
-        total: the sum of their rewards.
-        border: tells good (True) from bad; None at a leaf.
-        good: the better half.
-        bad: the other one.
-    """
-
-    rows: NDArray[np.int64]
-    visits: int
-    total: float
-    border: Any = None
-    good: "Region | None" = None
-    bad: "Region | None" = None
-
-    @classmethod
-    def learned(
-        cls,
-        features: NDArray[np.float64],
-        rewards: NDArray[np.float64],
-        leaf: int,
-        rng: np.random.Generator,
-        rows: NDArray[np.int64] | None = None,
-    ) -> "Region":
-        """Return the tree over samples: (n, features) and rewards (n,); split down to `leaf`."""
-        rows = np.arange(len(rewards)) if rows is None else rows
-        region = cls(rows, len(rows), float(rewards[rows].sum()))
-        if len(rows) < leaf or (border := _border(features[rows], rewards[rows], rng)) is None:
-            return region
-        side = border.predict(features[rows]).astype(bool)
-        region.border = border
-        region.good = cls.learned(features, rewards, leaf, rng, rows[side])
-        region.bad = cls.learned(features, rewards, leaf, rng, rows[~side])
-        return region
-
-    def bound(self, parent: "Region", exploration: float) -> float:
-        """Return the upper confidence bound (section 3.2): mean + 2 C_p sqrt(2 log n_p / n)."""
-        spread = np.sqrt(2 * np.log(max(parent.visits, 1)) / max(self.visits, 1))
-        return float(self.total / max(self.visits, 1) + 2 * exploration * spread)
-
-
-def select(root: Region, exploration: float) -> list[Region]:
-    """Return the path from the root to the leaf of largest bounds."""
-    path = [root]
-    while (here := path[-1]).good is not None and here.bad is not None:
-        bounds = [child.bound(here, exploration) for child in (here.good, here.bad)]
-        path.append(here.good if bounds[0] >= bounds[1] else here.bad)
-    return path
-
-
-def backpropagate(path: list[Region], reward: float) -> None:
-    """Count a sample in all regions of a path."""
-    for region in path:
-        region.visits += 1
-        region.total += reward
-
-
 def dominance_numbers(costs: Costs) -> NDArray[np.int64]:
     """Return by how many others each row is dominated, shape (n,)."""
     below = (costs[:, None] <= costs[None]).all(axis=2) & (costs[:, None] < costs[None]).any(axis=2)
     return np.asarray(below.sum(axis=0))
-
-
-def _border(
-    features: NDArray[np.float64], rewards: NDArray[np.float64], rng: np.random.Generator
-) -> Any:
-    """Return a support vector machine between good and bad samples; None where there is none."""
-    from sklearn.cluster import KMeans
-    from sklearn.svm import SVC
-
-    if np.ptp(rewards) == 0:
-        return None
-    joined = np.column_stack([features, rewards / rewards.std()])
-    seed = int(rng.integers(2**31 - 1))
-    labels = KMeans(2, n_init=3, random_state=seed).fit_predict(joined)
-    if len(np.unique(labels)) < 2:
-        return None
-    good = labels == int(rewards[labels == 1].mean() > rewards[labels == 0].mean())
-    machine = SVC(kernel="rbf", gamma="scale").fit(features, good)
-    side = machine.predict(features).astype(bool)
-    if min(side.sum(), (~side).sum()) < _LEAST:
-        return None
-    return machine if rewards[side].mean() > rewards[~side].mean() else None
-
-
-def _inside(path: list[Region], features: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which rows lie on the path's side of every border."""
-    inside = np.ones(len(features), dtype=bool)
-    for region, child in itertools.pairwise(path):
-        if inside.any():
-            side = region.border.predict(features[inside]).astype(bool)
-            inside[inside] = side == (child is region.good)
-    return inside
 
 
 def _features(genes: Sequence[Gene], genomes: Genomes) -> NDArray[np.float64]:

@@ -136,6 +136,12 @@ def test_auto_models_first_and_then_mutates_the_front() -> None:
     assert (searcher.bayes.seen, searcher.later.seen) == (24, 28)
 
 
+def test_auto_proposes_what_bayes_alone_does_until_it_switches() -> None:
+    problem = make_problem()
+    auto, bayes = (kind(problem, np.random.default_rng(3)) for kind in (Auto, Bayes))
+    assert np.array_equal(search(auto, 48), search(bayes, 48))
+
+
 def test_auto_leaves_four_objectives_to_nsga2() -> None:
     problem = make_problem()
     four = tuple(map(parse_objective, ("accuracy", "latency", "params", "macs")))

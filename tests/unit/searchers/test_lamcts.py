@@ -10,13 +10,8 @@ from moga.pareto import hypervolume
 from moga.searchers import RandomSearch
 from moga.searchers.lamcts import (
     LAMCTS,
-    Region,
-    _border,
-    _inside,
-    backpropagate,
     dominance_numbers,
     log_expected_improvement,
-    select,
 )
 from moga.testing.searchers import SearcherConformance, make_problem, true_costs
 
@@ -68,48 +63,6 @@ def test_log_expected_improvement_far_away_is_finite_and_smooth() -> None:
 
 def test_dominance_numbers() -> None:
     assert dominance_numbers(np.array([[0, 2], [1, 1], [2, 2], [2, 2]])).tolist() == [0, 0, 2, 2]
-
-
-@pytest.fixture
-def two_heaps() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    features = np.concatenate([rng.normal(0, 0.1, (20, 2)), rng.normal(1, 0.1, (12, 2))])
-    return features, np.concatenate([np.full(20, 0.1), np.full(12, 0.9)])
-
-
-def test_tree_separates_good_from_bad(two_heaps) -> None:
-    features, rewards = two_heaps
-    root = Region.learned(features, rewards, 10, np.random.default_rng(0))
-    assert root.good is not None
-    assert sorted(root.good.rows) == list(range(20, 32))
-    assert (root.visits, root.good.visits, root.bad.visits) == (32, 12, 20)
-    assert root.good.good is None  # rewards of one value have no two classes
-    path = select(root, exploration=0.0)
-    assert path == [root, root.good]
-    assert _inside(path, np.array([[1.0, 1.0], [0.0, 0.0]])).tolist() == [True, False]
-
-
-def test_exploration_and_backpropagation_turn_to_what_was_visited_less(two_heaps) -> None:
-    features, rewards = two_heaps
-    root = Region.learned(features, rewards, 10, np.random.default_rng(0))
-    path = select(root, exploration=0.5)
-    assert path[1] is root.good
-    for _ in range(200):
-        backpropagate(path, 0.1)
-    assert root.visits == 232
-    assert root.good.total == pytest.approx(12 * 0.9 + 20)
-    assert select(root, exploration=0.5)[1] is root.bad
-
-
-def test_no_border_where_the_machine_contradicts_the_clusters() -> None:
-    features = np.zeros((20, 1))  # nothing to tell them by: all fall on one side
-    rewards = np.repeat([0.0, 1.0], 10)
-    assert _border(features, rewards, np.random.default_rng(0)) is None
-    assert Region.learned(features, rewards, 8, np.random.default_rng(0)).good is None
-
-
-def test_no_border_among_equal_rewards(two_heaps) -> None:
-    assert _border(two_heaps[0], np.ones(32), np.random.default_rng(0)) is None
 
 
 @pytest.mark.slow
