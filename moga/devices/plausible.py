@@ -40,6 +40,9 @@ _AS_WELL: Final = 1.5
 that is right for some rows alone may take others for another unit (4 to 12 blocks of GENet's)."""
 _POWERS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the work: 0 where launches take all the time, 1 where computing does."""
+_NEAREST: Final = 5
+_FAR_OF_NEAREST: Final = math.log(30.0)
+"""How far off the nearest ones a time is of another unit, whatever the power of the work."""
 _OFFSETS: Final = 200
 """Rows at most through which the fitted power is tried to pass."""
 _MOVING: Final = 10
@@ -117,11 +120,30 @@ def _off(work: Array, time: Array, used: NDArray[np.bool_]) -> Array:
     """Return what log times are off by from a power of the work, fitted to those used: (n,)."""
     fitted = [_fit(work, time, used, power) for power in _POWERS]
     cost, off = min(fitted, key=lambda one: one[0])
+    far = used & (np.abs(off) > _FAR)
+    beyond = _beyond(work, time, far, used & ~far)
     for _, other in fitted:  # one unit that explains all about as well is no mixture
         plain = np.abs(other[used])
-        if plain.max() <= _FAR and plain.sum() <= _AS_WELL * cost:
+        if plain.max() <= _FAR and plain.sum() <= _AS_WELL * cost and not beyond:
             return other
     return off
+
+
+def _beyond(work: Array, time: Array, rows: NDArray[np.bool_], others: NDArray[np.bool_]) -> bool:
+    """Return whether any of some rows is far off whatever the power of the work, from 0 to 1.
+
+    A row of far more or less work than all others bends the power to itself. It is compared with
+    those of the others that are nearest in work, by the middle one of what it is off by.
+    """
+    compared = np.flatnonzero(others)
+    for row in np.flatnonzero(rows) if len(compared) else ():
+        gaps = work[row] - work[compared]
+        near = np.argsort(np.abs(gaps), kind="stable")[:_NEAREST]
+        gap, step = gaps[near], time[row] - time[compared[near]]
+        off = step - np.clip(step, np.minimum(gap, 0), np.maximum(gap, 0))
+        if abs(np.median(off)) > _FAR_OF_NEAREST:
+            return True
+    return False
 
 
 def _fit(work: Array, time: Array, used: NDArray[np.bool_], power: float) -> tuple[float, Array]:

@@ -23,7 +23,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ from moga.devices.timing import (
     summarise,
     time_rounds,
 )
-from moga.devices.walks import Succession, successions
+from moga.devices.walks import successions
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 from moga.networks.count import count_macs, count_params
@@ -72,6 +72,10 @@ _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _FIRST_CHUNK: Final = 24
 _CHUNK: Final = 64
 _CHUNK_BYTES: Final = 1 << 30
+_NEAR: Final = 4.0
+"""How many chunks before the end it begins to matter how long each block takes."""
+_WARMUPS: Final = 2
+"""Rounds of a chunk that do not count, at most: the machine is warm from the chunk before."""
 _ADDITIVE: Final = 0.03
 """How far sums of blocks are off a network where nothing is wrong, relative; at most about that."""
 _SURE: Final = 3.0
@@ -130,10 +134,10 @@ def anchor_networks(space: Space, n: int) -> list[Network]:
     return list(dict.fromkeys(space.decode(genome) for genome in genomes))
 
 
-def _successions(space: Space, subjects: Sequence[Subject]) -> list[Succession]:
-    """Return which subjects follow which in 256 random networks, always the same for a space."""
+def _walked(space: Space) -> list[Network]:
+    """Return 256 random networks, always the same for a space: they say what runs after what."""
     genomes = sample_uniform(space.sizes, _SUCCESSIONS_SAMPLE, np.random.default_rng(0))
-    return successions((space.decode(genome) for genome in genomes), subjects)
+    return [space.decode(genome) for genome in genomes]
 
 
 def sum_blocks(
@@ -160,7 +164,7 @@ class ChunkTimer:
         engine: runs them.
         settings: what the engine's settings must be, so that no worker on other hardware joins.
         sampling: how often each is timed.
-        space: whose networks say what runs after what.
+        networks: say what runs after what.
         probes: timed in every chunk, in front.
         progress: is told of the rounds; leave it out for workers elsewhere.
     """
@@ -168,12 +172,12 @@ class ChunkTimer:
     engine: Engine
     settings: Mapping[str, Any]
     sampling: Sampling
-    space: Space
+    networks: Sequence[Network]
     probes: tuple[Subject, ...]
     progress: Progress = dataclasses.field(default_factory=Silent)
 
-    def __call__(self, chunk: Sequence[Subject]) -> tuple[list[Latency], list[Latency]]:
-        """Return the latencies of the probes, and those of the chunk.
+    def __call__(self, chunk: Sequence[Subject]) -> "Timed":
+        """Return the latencies of the probes, those of the chunk, and the seconds timed.
 
         Raises:
             MeasurementFailed: one cannot be built or run; a machine that is another.
@@ -193,14 +197,28 @@ class ChunkTimer:
             rng=np.random.default_rng(),
             progress=self.progress,
             phase="time the blocks",
-            successions=_successions(self.space, subjects),
+            successions=successions(self.networks, subjects),
         )
         latencies, _ = summarise(rounds, self.sampling, self.engine.batch, Silent())
-        return latencies[: len(self.probes)], latencies[len(self.probes) :]
+        probes = len(self.probes)
+        return Timed(latencies[:probes], latencies[probes:], float(rounds.ms.sum()) / 1e3)
+
+
+class Timed(NamedTuple):
+    """What became of a chunk.
+
+    Args:
+        probes: their latencies.
+        chunk: the latencies of the others.
+        seconds: the time inside the rounds that count.
+    """
+
+    probes: list[Latency]
+    chunk: list[Latency]
+    seconds: float
 
 
 Chunks = Iterable[Sequence[Subject]]
-Timed = tuple[list[Latency], list[Latency]]
 Spread = Callable[[ChunkTimer, Chunks, Callable[[int, Timed], None]], Iterator[Timed]]
 """Carries a timer over chunks, in order, and hands each result to a function as it comes."""
 
@@ -241,7 +259,7 @@ def _time_at_once(
     Returns:
         The new values; the drift of greatest size within a set or between sets; seconds timed.
     """
-    parts = max(1, math.ceil(len(missing) / _AT_ONCE))
+    parts, walked = max(1, math.ceil(len(missing) / _AT_ONCE)), _walked(job.space)
     values: dict[Subject, Latency] = {}
     reference = dict(familiar)
     drifts, seconds = [], 0.0
@@ -257,7 +275,7 @@ def _time_at_once(
             rng=job.rng,
             progress=job.progress,
             phase="time the blocks",
-            successions=_successions(job.space, subjects),
+            successions=successions(walked, subjects),
         )
         latencies, drift = summarise(rounds, job.sampling, job.engine.batch, job.progress)
         timed = dict(zip(subjects, latencies, strict=True))
@@ -311,9 +329,12 @@ def _time_in_chunks(
     networks = anchor_networks(job.space, job.sampling.anchors)
     smallest = min(networks, key=lambda network: sum(map(count_macs, network)))
     probes: tuple[Subject, ...] = (*(familiar or ordered[:PROBES]), smallest)
-    sampling = dataclasses.replace(job.sampling, seconds=0.0)
+    warmups = min(job.sampling.warmups, _WARMUPS)
+    sampling = dataclasses.replace(job.sampling, seconds=0.0, warmups=warmups)
     progress = job.progress if spread is here else Silent()
-    timer = ChunkTimer(job.engine, dict(job.engine.settings), sampling, job.space, probes, progress)
+    timer = ChunkTimer(
+        job.engine, dict(job.engine.settings), sampling, _walked(job.space), probes, progress
+    )
     visits = sampling.rounds + sampling.warmups + _BUILDING
     values: dict[Subject, Latency] = {}
     timed: dict[Block, Latency] = {}
@@ -337,13 +358,12 @@ def _time_in_chunks(
             yield anchors
 
     def record(number: int, result: Timed) -> None:
-        probed, latencies = result
-        now = dict(zip(probes, probed, strict=True))
+        now = dict(zip(probes, result.probes, strict=True))
         speeds.append(how_much_slower(now, reference))
         if familiar and number == 0:
             note_change(job.progress, speeds[-1] - 1)
         reference.update(at_stored_speed(now, speeds[-1], besides=reference))
-        fresh = at_stored_speed(dict(zip(sent[number], latencies, strict=True)), speeds[-1])
+        fresh = at_stored_speed(dict(zip(sent[number], result.chunk, strict=True)), speeds[-1])
         job.store.write(fresh)
         values.update(fresh)
         blocks = {block: value for block, value in fresh.items() if isinstance(block, Block)}
@@ -351,9 +371,7 @@ def _time_in_chunks(
         if blocks:
             job.progress.note(f"{len(timed)} of {len(ordered)} blocks are timed.")
 
-    for _ in spread(timer, chunks(), record):
-        pass
-    timed_s = sum(value.ms * value.count for value in values.values()) / 1e3
+    timed_s = sum(result.seconds for result in spread(timer, chunks(), record))
     compared = speeds if familiar else speeds[1:]
     drift = max((speed - 1 for speed in compared), key=abs, default=None)
     return {smallest: reference[smallest], **values}, drift, timed_s
@@ -367,7 +385,8 @@ def _chunk_size(
     How long a block will take, each time of `visits`, is told from those that have been timed.
     """
     size = _CHUNK if values else _FIRST_CHUNK
-    if values and math.isfinite(left_s):
+    like_before = size * visits * sum(v.ms for v in values.values()) / 1e3 / max(len(values), 1)
+    if values and left_s < _NEAR * like_before:
         each = _expected_ms(rest[:size], values) * visits / 1e3
         size = int(np.searchsorted(np.cumsum(each), left_s, side="right"))
     weights = np.cumsum([4 * count_params(block) for block in rest[:size]])

@@ -6,6 +6,7 @@ It needs torch, timm and numpy alone. The GPU's part was not run on hardware for
 import contextlib
 import gc
 import itertools
+import math
 import mmap
 import os
 import platform
@@ -16,6 +17,7 @@ from typing import Any, Final, cast
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from moga.devices.engines.base import Clock, Run, Step
 from moga.errors import MeasurementFailed, UsageError
@@ -193,7 +195,7 @@ class TorchEngine:
         images = self.batch * first.batch_factor
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         kind: dict[str, Any] = {"device": self.device, "dtype": PRECISIONS[self.precision]}
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+        with torch.random.fork_rng(devices=[]), _CopiedWeights():  # the caller's numbers stay
             torch.manual_seed(0)
             built: nn.Module = (
                 build_block(subject) if isinstance(subject, Block) else build_network(subject)
@@ -204,6 +206,28 @@ class TorchEngine:
         if self.device == "cpu":
             image = _off_the_heap(module, image)
         return torch.compile(module) if self.mode == "compile" else module, image
+
+
+class _CopiedWeights(TorchFunctionMode):
+    """Fills weights with copies of the same random numbers, at the scale that torch gives them.
+
+    To draw each anew takes a third of the time in which a block is built.
+    """
+
+    drawn = 2 * torch.rand(1 << 18, generator=torch.Generator().manual_seed(0)) - 1
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> object:
+        del types
+        given = kwargs or {}
+        if func is not nn.init.kaiming_uniform_:
+            return func(*args, **given)
+        weight: torch.Tensor = given["tensor"]
+        bound = math.sqrt(6 / ((1 + given["a"] ** 2) * weight[0].numel()))
+        for part in torch.split(weight.detach().view(-1), len(self.drawn)):
+            torch.mul(self.drawn[: len(part)], bound, out=part)
+        return weight
 
 
 def _off_the_heap(module: nn.Module, image: torch.Tensor) -> torch.Tensor:

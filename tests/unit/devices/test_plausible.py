@@ -1,8 +1,17 @@
 import re
+from typing import cast
 
+import numpy as np
 import pytest
 
-from moga.devices.plausible import speed_caution
+from moga.devices.plausible import check_units, speed_caution
+from moga.devices.profile import unique_blocks
+from moga.devices.roofline import RooflineDevice
+from moga.errors import FormatError
+from moga.networks.count import count_macs
+from moga.networks.operations import operations
+from moga.registry import create
+from moga.spaces.moga import MoGASpace
 
 
 @pytest.mark.parametrize("speed", [0.01, 0.6, 9e5, 1e6])
@@ -20,3 +29,20 @@ def test_speeds_of_devices_need_no_caution(speed):
 )
 def test_no_device_has_such_a_speed(speed, words):
     assert re.search(words, speed_caution(speed))
+
+
+@pytest.mark.parametrize("device", ["tpuv3", "t4_int8"])
+@pytest.mark.parametrize("factor", [1000.0, 0.001])
+@pytest.mark.parametrize("rank", [0, 1, 63, -2, -1])
+def test_one_time_of_another_unit_is_refused_whatever_its_work(
+    device: str, factor: float, rank: int
+) -> None:
+    blocks = sorted(unique_blocks(MoGASpace(32)), key=count_macs)
+    model = cast(RooflineDevice, create("device", device))
+    times = np.array([model.predict(operations(block)).ms for block in blocks])
+    places = [f"row {row}" for row in range(len(blocks))]
+    check_units(blocks, times, places)
+    wrong = rank % len(blocks)
+    times[wrong] *= factor
+    with pytest.raises(FormatError, match=rf"^row {wrong}: .* another unit"):
+        check_units(blocks, times, places)

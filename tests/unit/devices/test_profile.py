@@ -440,7 +440,7 @@ def test_blocks_without_a_time_are_refused_on_demand(space, store, rng):
 
 
 def test_workers_of_another_kind_are_refused(space):
-    timer = ChunkTimer(FakeEngine(), {"engine": "fake", "cpu": "other"}, QUICK, space, ())
+    timer = ChunkTimer(FakeEngine(), {"engine": "fake", "cpu": "other"}, QUICK, [], ())
     with pytest.raises(MeasurementFailed, match="a worker has cpu None, the table is of cpu"):
         timer(unique_blocks(space)[:2])
 
