@@ -2,6 +2,9 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+# Processes that run the tests, each file in one of them; JOBS=0: all in one, as for a debugger.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 # One thread a process: several processes share the cores (Ray's workers, pytest's).
 export OMP_NUM_THREADS ?= 1
 
@@ -24,10 +27,10 @@ search: setup ## search for a family of three networks on this machine (5 to 6 m
 	$(BIN)/moga search
 
 test: setup ## run the test suite (at most 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: setup ## run the slow tests too
-	$(BIN)/python -m pytest -m "not gpu and not tensorrt" --timeout 1800
+	$(PYTEST) -m "not gpu and not tensorrt" --timeout 1800
 
 check: setup ## ruff, mypy strict, import-linter
 	$(BIN)/ruff format --check .

@@ -3,9 +3,8 @@
 torch is imported when the first controller is made, not before.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from moga.contracts import Costs, Genomes, Observations, Problem
 from moga.errors import FormatError, UsageError
+from moga.runtime.guard import one_thread
 from moga.searchers.arguments import check_integer, check_number, check_word
 from moga.searchers.base import BaseSearcher
 from moga.spaces.base import sample_uniform
@@ -410,7 +410,7 @@ class _Policy:
         """
         import torch
 
-        with torch.no_grad(), _one_thread():
+        with torch.no_grad(), one_thread():
             genomes, odds, _ = self._run(torch.from_numpy(goals), None, heat)
         return genomes.numpy(), odds.double().numpy()
 
@@ -519,7 +519,7 @@ class _Learner:
 
         before = torch.from_numpy(odds).float()
         gains = torch.from_numpy(advantages).float()
-        with _one_thread():
+        with one_thread():
             for _ in range(self.epochs):
                 now, entropy = self.policy.odds(genomes, goals)
                 loss = -self._objective(now, before, gains) - self.entropy * entropy
@@ -565,19 +565,6 @@ class _Learner:
         for name in self.means:
             self.means[name] = torch.from_numpy(np.array(state["means"][name], np.float32))
             self.squares[name] = torch.from_numpy(np.array(state["squares"][name], np.float32))
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread: sums in one order, and no workers for small matrices."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _pair(problem: Problem) -> tuple[int, int | None]:

@@ -23,10 +23,12 @@ _DEFAULT: Final = (
     *("auto", "nsga2(population=20, mode=steady)"),
     *("local", "evolution(population=20, sample=5)"),
 )
-_FLOOR: Final = 0.05
-"""Of the asks, the share that is spread over all members, so that none is lost for ever."""
+_TURN: Final = 10
+"""Of so many asks, one goes to the member that was asked the longest ago, so that none is lost."""
 _LEAD: Final = 2.0
 """How many times as much as the first member another must gain to be asked in its stead."""
+_UNPROVEN: Final = 4
+"""Results of the members' mean gain that each is taken to have besides its own."""
 
 
 class Portfolio(BaseSearcher):
@@ -35,14 +37,16 @@ class Portfolio(BaseSearcher):
         a member is drawn -> it is asked -> evaluation elsewhere -> all members are told
         -> what the result added to the front is credited to the member that asked for it
 
-    A bandit with a sliding window (Garivier and Moulines 2011): a member's gain is the mean, over
-    its last `window` results, of the hypervolume that each added, as a share of what all members'
-    results in the windows added. Members are asked in turn until each has `window` / 4 results;
-    then nineteen asks in twenty go to the member with the largest gain, and one to a member at
-    random. The first member's gain counts twice, for a few results say little: list the one first
-    that is best alone. The box in which hypervolume is measured spans what was seen so far and a
-    tenth beyond. All of this but the window is ours. Members share first populations: see
-    `moga.searchers.base.take_first`. By default `auto` is one of them, so that a portfolio costs
+    A bandit with a sliding window (Garivier and Moulines 2011). What a result gains is the
+    hypervolume that it added, divided by what the last `window` results of all members added on
+    the average: early results add the most, whoever proposed them. A member's gain is the mean over
+    its last `window` results, and over four more that gained what all do on the average, for few
+    results say little. Nine asks in ten go to the member with the largest gain, one to the member
+    that was asked the longest ago. The first member's gain counts twice: list the one first that is
+    best alone. It gets the random numbers that it would have alone, so that a portfolio of one is
+    that one. The box in which hypervolume is measured spans what was seen so far and a tenth
+    beyond. All of this but the window is ours. Members share first populations: see
+    `moga.searchers.base.take_first`. By default `auto` is the first, so that a portfolio costs
     little beside the best single searcher where few evaluations can be had.
 
     With ``remote=True`` each member is a Ray actor, which reserves no CPU, and thinks ahead: its
@@ -53,10 +57,10 @@ class Portfolio(BaseSearcher):
 
     Args:
         problem: what is searched.
-        rng: consumed.
+        rng: consumed by the first member; the others get children of it.
         searchers: names, texts such as ``"nsga2(population=20)"``, or factories
             ``(problem, rng) -> Searcher``.
-        window: how many results of a member count.
+        window: how many results of a member count, and of all for what is typical.
         remote: whether members run as Ray actors.
 
     Raises:
@@ -85,14 +89,15 @@ class Portfolio(BaseSearcher):
         super().__init__(problem, rng)
         self.window = window
         self.names = [spec if isinstance(spec, str) else _named(spec) for spec in searchers]
-        seeds = rng.integers(2**63, size=len(searchers))
         make = _remote if remote else _local
         self.members = [
-            make(spec, problem, np.random.default_rng(int(seed)))
-            for spec, seed in zip(searchers, seeds, strict=True)
+            make(spec, problem, each)
+            for spec, each in zip(searchers, [rng, *rng.spawn(len(searchers) - 1)], strict=True)
         ]
         self.gains: list[deque[float]] = [deque(maxlen=window) for _ in self.members]
+        self.lately: deque[float] = deque(maxlen=window)
         self.asked = np.zeros(len(self.members), dtype=np.int64)
+        self.turn, self.turns = 0, np.zeros(len(self.members), dtype=np.int64)
         self.owners: dict[bytes, int] = {}
         self.front = np.empty((0, len(problem.objectives)))
         self.box = np.array([np.full(len(problem.objectives), s) for s in (np.inf, -np.inf)])
@@ -113,15 +118,11 @@ class Portfolio(BaseSearcher):
 
     def _order(self) -> list[int]:
         """Return the members, the one to ask first; those that think are behind all others."""
-        count = len(self.members)
+        self.turn += 1
         rates = self.rates()
         rates[0] *= _LEAD
-        order = np.lexsort((np.arange(count), -rates))
-        few = np.array([len(gains) < self.window / 4 for gains in self.gains])
-        if few.any():
-            order = np.lexsort((np.arange(count), self.asked, ~few))
-        elif self.rng.random() < _FLOOR:
-            order = self.rng.permutation(count)
+        first = self.turns if self.turn % _TURN == 0 else -rates
+        order = np.argsort(first, kind="stable")
         thinking = [self.members[member].thinking for member in order]
         if all(thinking):
             _Member.wait(self.members)
@@ -130,14 +131,22 @@ class Portfolio(BaseSearcher):
 
     def rates(self) -> NDArray[np.float64]:
         """Return what each member gains with a result, as a share of what all gain; sums to 1."""
-        means = np.array([np.mean(gains) if gains else 0.0 for gains in self.gains])
-        total = means.sum()
-        return means / total if total > 0 else np.full(len(means), 1 / len(means))
+        sums, counts = (np.array([float(of(gains)) for gains in self.gains]) for of in (sum, len))
+        typical = sums.sum() / max(counts.sum(), 1)
+        means = (_UNPROVEN * typical + sums) / (_UNPROVEN + counts)
+        return means / means.sum() if typical > 0 else np.full(len(means), 1 / len(means))
+
+    def _credit(self, member: int, added: float) -> None:
+        """Note the hypervolume that a result of a member added."""
+        self.lately.append(added)
+        typical = sum(self.lately) / len(self.lately)
+        self.gains[member].append(added / typical if typical > 0 else 0.0)
 
     def _owned(self, genomes: Genomes, member: int) -> Genomes:
         """Note who proposed what is new."""
         new = self.unseen(genomes)
         self.asked[member] += len(new)
+        self.turns[member] = self.turn
         self.owners.update(dict.fromkeys(self._keys(new), member))
         return genomes
 
@@ -151,7 +160,7 @@ class Portfolio(BaseSearcher):
         for key in self._keys(self.problem.canonical(observations.genomes)):
             owner = self.owners.pop(key, None)
             if owner is not None:  # failed, bounded or outside limits: it gained nothing
-                self.gains[owner].append(0.0)
+                self._credit(owner, 0.0)
         for member in self.members:
             member.tell(observations)
 
@@ -169,7 +178,7 @@ class Portfolio(BaseSearcher):
         for key, gain in zip(self._keys(observations.genomes[inside]), gained, strict=True):
             owner = self.owners.pop(key, None)
             if owner is not None:
-                self.gains[owner].append(gain)
+                self._credit(owner, gain)
         joined = np.concatenate([self.front, costs])
         self.front = joined[nondominated(joined)]
 
@@ -195,7 +204,10 @@ class Portfolio(BaseSearcher):
             **super().state_dict(),
             "members": [member.state_dict() for member in self.members],
             "gains": [list(gains) for gains in self.gains],
+            "lately": list(self.lately),
             "asked": self.asked.copy(),
+            "turn": self.turn,
+            "turns": self.turns.copy(),
             "owned": self._unpack(b"".join(self.owners)),
             "owners": list(self.owners.values()),
             "front": self.front,
@@ -217,7 +229,9 @@ class Portfolio(BaseSearcher):
         for member, its in zip(self.members, state["members"], strict=True):
             member.load_state_dict(its)
         self.gains = [deque(gains, maxlen=self.window) for gains in state["gains"]]
+        self.lately = deque(state["lately"], maxlen=self.window)
         self.asked = np.array(state["asked"], dtype=np.int64)
+        self.turn, self.turns = int(state["turn"]), np.array(state["turns"], dtype=np.int64)
         owned = self._keys(np.asarray(state["owned"], dtype=np.int64))
         self.owners = dict(zip(owned, map(int, state["owners"]), strict=True))
         self.front = np.array(state["front"], dtype=np.float64)

@@ -103,7 +103,7 @@ def test_long_nonsense_is_shortened() -> None:
         (lambda _: [Failed("by itself", "nan")], Failed("by itself", "nan")),
         (lambda _: [Bounded({"accuracy": 0.5}, 0.5)], Bounded({"accuracy": 0.5}, 0.5)),
     ],
-    ids=str,
+    ids=["missing", "infinite", "nan", "whole bound", "failed", "bound"],
 )
 def test_checks_each_outcome(answer: Any, expected: Any) -> None:
     assert guarded(Scripted(answer), NETWORKS[:1]) == [expected]
