@@ -8,7 +8,7 @@ import torch
 
 from moga.contracts import Observations, parse_objective
 from moga.errors import FormatError, UsageError
-from moga.searchers.controller import Controller, _Learner, _one_thread, _Policy, accuracy_reward
+from moga.searchers.controller import Controller, _Learner, _Policy, accuracy_reward
 from moga.searchers.random import RandomSearch
 from moga.testing.searchers import make_problem, true_costs
 
@@ -224,13 +224,6 @@ def test_columns_may_stand_the_other_way_round() -> None:
     )
     costs = np.array([[4.0, -60.0]])
     assert made(swapped, targets=[4.0]).rewards(costs, np.zeros(1, dtype=int)).tolist() == [60]
-
-
-def test_one_thread_and_back() -> None:
-    before = torch.get_num_threads()
-    with _one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
 
 
 def test_state_of_another_policy_is_refused() -> None:
