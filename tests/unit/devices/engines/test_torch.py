@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from moga.devices.engines.torch import TorchEngine, _off_the_heap
+from moga.devices.engines.torch import TorchEngine, _CopiedWeights, _off_the_heap
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 from moga.spaces.moga import MoGASpace
@@ -88,6 +88,19 @@ def test_blocks_that_feed_each_other_are_the_network():
         ms, whole = engine.step(network)(None)
     assert whole.shape == (1, 10)
     assert ms > 0
+
+
+def test_weights_are_copied_at_the_scale_that_torch_gives_them():
+    torch.manual_seed(0)
+    drawn = torch.nn.Conv2d(64, 640, 3)  # more weights than random numbers that are copied
+    with _CopiedWeights():
+        copied = torch.nn.Conv2d(64, 640, 3)
+    assert copied.weight.requires_grad
+    for one in (drawn.weight, copied.weight):
+        assert one.abs().max() == pytest.approx(1 / 24, rel=1e-3)
+        assert one.std() == pytest.approx(1 / 24 / 3**0.5, rel=1e-2)
+    assert len(copied.weight.unique()) > 100_000
+    assert (copied.weight[0] != copied.weight[1]).float().mean() > 0.99
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
