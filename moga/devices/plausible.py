@@ -121,10 +121,11 @@ def _off(work: Array, time: Array, used: NDArray[np.bool_]) -> Array:
     fitted = [_fit(work, time, used, power) for power in _POWERS]
     cost, off = min(fitted, key=lambda one: one[0])
     far = used & (np.abs(off) > _FAR)
-    beyond = _beyond(work, time, far, used & ~far)
+    if _beyond(work, time, far, used & ~far):
+        return off
     for _, other in fitted:  # one unit that explains all about as well is no mixture
         plain = np.abs(other[used])
-        if plain.max() <= _FAR and plain.sum() <= _AS_WELL * cost and not beyond:
+        if plain.max() <= _FAR and plain.sum() <= _AS_WELL * cost:
             return other
     return off
 

@@ -34,7 +34,7 @@ _UNPROVEN: Final = 4
 class Portfolio(BaseSearcher):
     """Asks several searchers, and tells each of them everything.
 
-        a member is drawn -> it is asked -> evaluation elsewhere -> all members are told
+        a member is chosen -> it is asked -> evaluation elsewhere -> all members are told
         -> what the result added to the front is credited to the member that asked for it
 
     A bandit with a sliding window (Garivier and Moulines 2011). What a result gains is the
