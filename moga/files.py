@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "atomic_write", "cache_dir", "canonical_json", "digest", "sync_dir"]
+from moga.errors import UsageError
+
+__all__ = [
+    "atomic_path",
+    "atomic_write",
+    "cache_dir",
+    "canonical_json",
+    "check_folder",
+    "check_target",
+    "digest",
+    "sync_dir",
+]
 
 
 def canonical_json(value: Any) -> str:
@@ -63,6 +74,38 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     """Write a whole file so that it is there complete or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_target(path: str | Path) -> None:
+    """Refuse a path where no file can be written, before the work whose result goes there.
+
+    Raises:
+        UsageError: a folder is there, a file stands where its folder would, or that is read-only.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the path of a file")
+    _check_parent(path)
+
+
+def check_folder(path: str | Path) -> None:
+    """Refuse a path where no folder can be made, nor is one.
+
+    Raises:
+        UsageError: a file is there, or where a folder above it would be, or that is read-only.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; give the path of a folder")
+    _check_parent(path / "file")
+
+
+def _check_parent(path: Path) -> None:
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise UsageError(f"{path} cannot be written: {above} is a file; choose another path")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written: {above} is read-only; choose another path")
 
 
 def cache_dir(*parts: str) -> Path:

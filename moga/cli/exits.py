@@ -23,6 +23,11 @@ def exits(directory: Callable[[], str | Path | None] = lambda: None) -> Iterator
     except MogaError as error:
         print_message(f"failed: {error}")
         raise typer.Exit(1) from error
+    except OSError as error:
+        if error.filename is None:  # not about a file: a bug, which its traceback tells more of
+            raise
+        print_message(f"failed: {error.filename}: {error.strerror}")
+        raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         run = directory()
         begun = run is not None and Path(run, "run.json").exists()

@@ -18,6 +18,7 @@ from moga.cli.export import export
 from moga.cli.fitted import fit_times
 from moga.cli.show import print_json, print_profile, print_result
 from moga.errors import UsageError
+from moga.files import check_target
 
 __all__ = ["app"]
 
@@ -349,6 +350,8 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
     with exits():
         if export_blocks is not None and import_from is not None:
             raise UsageError("give --export-blocks or --import, not both")
+        if output is not None:
+            check_target(output)
         if fit is not None:
             if export_blocks is not None or import_from is not None:
                 raise UsageError("give --fit alone, without --export-blocks or --import")
@@ -397,6 +400,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
                 "how well it ranks; give 2 or more, better 30, or 0 to measure none"
             )
         path = output or Path(f"latency-{built.name}-{target.name}.npz")
+        check_target(path)
         error = None
         with auto() as progress:
             if isinstance(target, Measures) and networks:

@@ -174,14 +174,18 @@ def _spread(table: "CostTable") -> str:
 
 
 def _beware(table: "CostTable", error: "TableError | None") -> str:
-    """Say that a table is wrong by far more than its spread, or its speed no device's; else ""."""
+    """Say that a table is off by far more than its spread, or holds what no device does; or ""."""
+    from moga.devices.imported import constant_caution
     from moga.devices.plausible import speed_caution
     from moga.devices.tableerror import caution
 
     if error is not None:
         return caution(table, error)
     speed = table.provenance.get("gmacs_per_s")
-    return "" if speed is None else speed_caution(speed)
+    found = [] if speed is None else [speed_caution(speed)]
+    if table.provenance.get("method") == "imported":
+        found.append(constant_caution(table))
+    return "; ".join(filter(None, found))
 
 
 def _unmeasured(table: "CostTable") -> str:
@@ -217,7 +221,12 @@ def _error_of_networks(table: "CostTable") -> str:
         error = table.provenance["error_percent"]
         if table.provenance["error_kind"] == "priors alone":
             return f"about {error:.0f} % of a network's time (priors alone: nothing was left out)"
-        return f"MAPE {error:g} % of networks left out"
+        from moga.devices.roofline import batches_text
+
+        known, batch = table.provenance["calibrated_batches"], table.provenance["batch"]
+        beyond = known and not known[0] <= batch <= known[-1]
+        where = f" at batch {batches_text(known)}; not known at batch {batch}" if beyond else ""
+        return f"MAPE {error:g} % of networks left out{where}"
     return "not measured (the device is a table itself)"
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "check_batch",
     "method_text",
     "noise_grid",
+    "of_batch",
     "spread_percent",
     "standard_errors",
     "with_noise",
@@ -187,6 +188,16 @@ def with_noise(table: CostTable) -> CostTable:
     grid = noise_grid(float(np.quantile(errors, _SURE))) if len(errors) else 0.0
     provenance = {**table.provenance, "spread_percent": _percent(ms, errors)}
     return dataclasses.replace(table, grid=grid, provenance=provenance)
+
+
+def of_batch(batch: int) -> dict[str, Any]:
+    """Return what the provenance of every latency table says of its unit: ms a batch, of how many.
+
+    Example:
+        >>> of_batch(64)
+        {'unit': 'ms a batch', 'batch': 64}
+    """
+    return {"unit": "ms a batch", "batch": batch}
 
 
 def method_text(provenance: Mapping[str, Any]) -> str:

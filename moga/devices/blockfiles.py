@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from moga.contracts import Progress, Silent
-from moga.devices.profile import anchor_networks, unique_blocks
+from moga.devices.profile import MOST_BLOCKS, anchor_networks, few_blocks, needed_blocks
 from moga.errors import FormatError, MogaError, UsageError
-from moga.files import atomic_write, canonical_json
+from moga.files import atomic_write, canonical_json, check_folder
 from moga.network import Block, Network
 from moga.spaces.base import Space
 
@@ -41,7 +41,7 @@ class Manifest:
         space_digest: the space's digest.
         batch: images a batch of every file.
         fold: whether batch norms are folded into the convolutions.
-        blocks: all distinct blocks of the space.
+        blocks: all distinct blocks of the space, or those most needed of a large one.
         networks: the whole networks.
     """
 
@@ -56,8 +56,8 @@ class Manifest:
     def subjects(self) -> Mapping[str, Block | Network]:
         """Name of a file without ``.onnx`` -> what is in it."""
         return {
-            **{f"block-{block.digest}": block for block in self.blocks},
             **{f"network-{network.digest}": network for network in self.networks},
+            **{f"block-{block.digest}": block for block in self.blocks},
         }
 
     def save(self, folder: Path) -> None:
@@ -130,23 +130,26 @@ def export_blocks(
     """Write a space's blocks, and a few whole networks, as ONNX files with a manifest.
 
     Files that are there are left as they are, so that an export that was interrupted, or limited,
-    goes on where it stopped. One file takes about a second.
+    goes on where it stopped. One file takes about a second. Of a large space, of more than 5,000
+    distinct blocks, those come first that are needed most (`profile.needed_blocks`), `limit` files
+    more each time; `imported.import_table` predicts the others, with ``missing="predict"``.
 
     Args:
-        space: any space of few enough distinct blocks (see `profile.unique_blocks`).
+        space: any space.
         folder: made where it is not there.
         batch: images a batch.
         fold: fold batch norms into the convolutions, as engines do.
         networks: how many whole networks, random but always the same for a space.
-        limit: write at most so many files now.
+        limit: write at most so many files now; must be given where the space is large.
         check: compare each file with torch, by ONNX Runtime.
         progress: is told of each file.
 
     Returns:
-        The manifest, and how many of its files are still to be written.
+        The manifest, and how many of the space's files are still to be written.
 
     Raises:
-        UsageError: a number out of range, too many blocks, or a folder with another export.
+        UsageError: a number out of range, a large space and no limit, a folder with another export,
+            or a file in its place.
         MissingExtra: the libraries of the export are not installed.
         ExportFailed: a file computes something else than torch does.
     """
@@ -158,13 +161,17 @@ def export_blocks(
 
     require_libraries(check=check)
     folder, progress = Path(folder), progress or Silent()
-    blocks, anchors = unique_blocks(space), anchor_networks(space, networks) if networks else []
-    wanted = Manifest(space.spec, space.digest, batch, fold, tuple(blocks), tuple(anchors))
-    if (folder / MANIFEST).exists() and Manifest.load(folder) != wanted:
+    check_folder(folder)
+    before = Manifest.load(folder) if (folder / MANIFEST).exists() else None
+    anchors = anchor_networks(space, networks) if networks else []
+    wanted = Manifest(space.spec, space.digest, batch, fold, (), tuple(anchors))
+    if before is not None and dataclasses.replace(before, blocks=()) != wanted:
         raise UsageError(
             f"{folder} holds an export of another space, batch or number of networks; choose "
             "another folder, or remove it"
         )
+    blocks, behind = _chosen(space, folder, before or wanted, limit)
+    wanted = dataclasses.replace(wanted, blocks=tuple(blocks))
     folder.mkdir(parents=True, exist_ok=True)
     wanted.save(folder)
     left = {n: s for n, s in wanted.subjects.items() if not (folder / f"{n}.onnx").exists()}
@@ -173,7 +180,28 @@ def export_blocks(
     for done, (name, subject) in enumerate(now, start=1):
         _export(subject, folder / f"{name}.onnx", batch=batch, fold=fold, check=check)
         progress.advance(done)
-    return wanted, len(left) - len(now)
+    return wanted, len(left) - len(now) + behind
+
+
+def _chosen(
+    space: Space, folder: Path, before: Manifest, limit: int | None
+) -> tuple[list[Block], int]:
+    """Return the blocks that the manifest is to list, and how many others the space has.
+
+    All of them; of a large space those listed `before`, and more, so that `limit` files lack.
+    """
+    if (blocks := few_blocks(space)) is not None:
+        return blocks, 0
+    if limit is None:
+        raise UsageError(
+            f"the space {space.spec} has more than {MOST_BLOCKS} distinct blocks; say how many "
+            "files to write with --limit, in Python limit=, such as 300: those come first that are "
+            "needed most, and the import predicts the others (--missing predict)"
+        )
+    lacking = sum(not (folder / f"{name}.onnx").exists() for name in before.subjects)
+    count = len(before.blocks) + max(limit - lacking, 0)
+    blocks = needed_blocks(space)
+    return blocks[:count], max(len(blocks) - count, 0)
 
 
 def _export(subject: Block | Network, path: Path, *, batch: int, fold: bool, check: bool) -> None:

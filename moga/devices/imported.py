@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga import registry
-from moga.devices.base import Latency, check_batch, with_noise
+from moga.devices.base import Latency, check_batch, of_batch, with_noise
 from moga.devices.blockfiles import MANIFEST, Manifest
 from moga.devices.importers.base import PRECISIONS, Reading
 from moga.devices.importers.detect import read_timings
 from moga.devices.kernels import rules
 from moga.devices.plausible import LEAST_MS, MOST_GMACS_PER_S, check_units, speed
 from moga.devices.predict import FEWEST, BlockRoofline
-from moga.devices.profile import sum_blocks, unique_blocks
+from moga.devices.profile import sum_blocks
 from moga.errors import FormatError, MogaError, UsageError
 from moga.network import Block, Network
 from moga.networks.count import count_macs
@@ -33,7 +33,7 @@ from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
 from moga.spaces.entries import find_blocks
 
-__all__ = ["MISSING", "import_table", "network_times", "table_of"]
+__all__ = ["MISSING", "constant_caution", "import_table", "network_times", "table_of"]
 
 MISSING: Final = ("refuse", "predict")
 """What becomes of blocks without a time: the table is refused; or they are predicted from those
@@ -43,8 +43,9 @@ _DIGEST: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 _ABSURD: Final = 300.0
 """How many times what similar blocks say a time may be, or they it. On a CPU and a phone a correct
 time was off by up to 57 (a convolution of one pixel)."""
-_FAR: Final = 100.0
-"""How many times what its blocks take together a network may take, or they it."""
+_FAR: Final = (1 / 20, 5.0)
+"""How many times what its blocks take together a network may take: each timed alone, blocks pay for
+their starts and waits, on a GPU more than they compute, which a network pays once."""
 _SUSPECTS: Final = 5
 _RULES: Final = rules("tensorrt")
 """Which program took the times is not known; exported blocks come with their norms folded."""
@@ -138,15 +139,16 @@ def table_of(
         missing: one of `MISSING`.
 
     Raises:
-        UsageError: too many blocks, too few times to predict others from, a batch below 1, or no
-            such precision or `missing`.
+        UsageError: too few times to predict others from, a batch below 1, or no such precision or
+            `missing`.
         FormatError: a row that names nothing of the space, is a duplicate, of another batch,
             precision or device, or absurd; blocks without time. The message names the row.
     """
     if missing not in MISSING:
         raise UsageError(f"missing is {missing!r}; give one of {', '.join(MISSING)}")
     check_batch(batch)
-    known = {block.digest: block for block in unique_blocks(space)}
+    blocks, found = find_blocks(space.slots)
+    known = {block.digest: block for block in blocks}
     named: dict[str, Block | Network] = {**known, **{one.digest: one for one in networks}}
     precision = _check_alike(readings, batch, precision)
     times = _resolve(readings, named, space, batch)
@@ -164,8 +166,7 @@ def table_of(
     provenance: dict[str, Any] = {
         "method": "imported",
         "device": device or next((r.device for r in readings if r.device), "imported"),
-        "unit": "ms a batch",
-        "batch": batch,
+        **of_batch(batch),
         "precision": precision or "not stated",
         "blocks": len(known),
         "rounds": min((value.count for value in values.values()), default=0) or None,
@@ -175,7 +176,31 @@ def table_of(
         values, more = _predict(values, lacking)
         provenance |= more
     _check_whole(whole, values, times)
-    return _assemble(space, values, frozenset(lacking), whole, provenance)
+    arrays, spread = sum_blocks(blocks, found, values)
+    table = CostTable("latency", "ms", space, arrays, spread, provenance=provenance)
+    if lacking:
+        predicted = frozenset(lacking)
+        marks = np.array([block in predicted for block in blocks])
+        table = dataclasses.replace(table, predicted=tuple(slot.any(marks) for slot in found))
+    return with_noise(_with_constant(table, values, whole))
+
+
+def constant_caution(table: CostTable) -> str:
+    """Say that whole networks take more beyond their blocks than the blocks; "" if not.
+
+    Example:
+        >>> from moga.spaces.cost import count_table
+        >>> from moga.spaces.moga import MoGASpace
+        >>> constant_caution(count_table(MoGASpace(32), "macs"))
+        ''
+    """
+    blocks = sum(table.bounds) / 2 - table.constant
+    if table.constant <= blocks:
+        return ""
+    return (
+        f"the whole networks take {table.constant:.3g} ms beyond their blocks, which take about "
+        f"{blocks:.3g} ms: are both of the same batch, and timed in the same way?"
+    )
 
 
 def _check_absurd(values: Mapping[Block, Latency], times: Times, batch: int) -> None:
@@ -210,11 +235,12 @@ def _check_whole(
 ) -> None:
     for network, value in whole.items():
         together = math.fsum(values[block].ms for block in network)
-        if not 1 / _FAR <= value.ms / together <= _FAR:
+        if not _FAR[0] <= value.ms / together <= _FAR[1]:
             raise FormatError(
                 f"{times[network][1]}: {value.ms:g} ms for a network whose blocks take "
-                f"{together:.3g} ms together; expected about as much. Are both in the same unit? "
-                "Correct the row, or those of the blocks"
+                f"{together:.3g} ms together; expected about as much. Are both in the same unit, "
+                "of the same batch, and of a batch or of an image alike? Correct the row, or those "
+                "of the blocks"
             )
 
 
@@ -259,7 +285,8 @@ def _check_alike(readings: Sequence[Reading], batch: int, precision: str) -> str
     for reading in readings:
         if reading.batch not in (None, batch):
             raise FormatError(
-                f"{reading.where}: a time at batch {reading.batch}; expected batch {batch}"
+                f"{reading.where}: a time at batch {reading.batch}; expected batch {batch}; say "
+                f"what the times are of with --batch {reading.batch}, in Python batch="
             )
         if precision and reading.precision not in ("", precision):
             raise FormatError(
@@ -370,45 +397,27 @@ def network_times(
     return found
 
 
-def _assemble(
-    space: Space,
-    values: Mapping[Block, Latency],
-    predicted: frozenset[Block],
-    whole: Mapping[Network, Latency],
-    provenance: dict[str, Any],
+def _with_constant(
+    table: CostTable, values: Mapping[Block, Latency], whole: Mapping[Network, Latency]
 ) -> CostTable:
-    arrays, spread = sum_blocks(space, values)
+    """Return the table with what whole networks took beyond their blocks, and how even that is."""
     beyond = np.array(
         [t.ms - math.fsum(values[block].ms for block in one) for one, t in whole.items()]
     )
     constant = float(beyond.mean()) if len(beyond) else 0.0
-    table = CostTable(
-        "latency",
-        "ms",
-        space,
-        arrays,
-        spread,
-        constant,
-        predicted=_marks(space, predicted) if predicted else (),
-    )
+    more = {
+        "anchors": len(beyond),
+        "constant_ms": constant,
+        "anchor_error_percent": _left_out(beyond, [t.ms for t in whole.values()]),
+    }
+    table = dataclasses.replace(table, constant=constant, provenance={**table.provenance, **more})
     low, _ = table.bounds
     if low <= 0:
         raise FormatError(
             f"the blocks of the whole networks sum to {-constant:.3g} ms more than these took, so "
             "that the fastest network would take no time; were they timed in another way?"
         )
-    provenance |= {
-        "anchors": len(beyond),
-        "constant_ms": constant,
-        "anchor_error_percent": _left_out(beyond, [t.ms for t in whole.values()]),
-    }
-    return with_noise(dataclasses.replace(table, provenance=provenance))
-
-
-def _marks(space: Space, predicted: frozenset[Block]) -> tuple[NDArray[np.bool_], ...]:
-    blocks, found = find_blocks(space.slots)
-    marks = np.array([block in predicted for block in blocks])
-    return tuple(slot.any(marks) for slot in found)
+    return table
 
 
 def _left_out(beyond: NDArray[np.float64], measured: Sequence[float]) -> float | None:

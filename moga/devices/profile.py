@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Progress, Silent
-from moga.devices.base import Latency, standard_errors, with_noise
+from moga.devices.base import Latency, of_batch, standard_errors, with_noise
 from moga.devices.engines.base import Engine
 from moga.devices.kernels import Rules, rules_of
 from moga.devices.predict import FEWEST, BlockRoofline
@@ -51,9 +51,12 @@ from moga.spaces.cost import CostTable, slot_blocks
 from moga.spaces.entries import SlotBlocks, find_blocks
 
 __all__ = [
+    "MOST_BLOCKS",
     "Missing",
     "anchor_networks",
     "block_uses",
+    "few_blocks",
+    "needed_blocks",
     "profile_space",
     "sum_blocks",
     "unique_blocks",
@@ -63,7 +66,8 @@ Missing = Literal["measure", "predict", "refuse"]
 """What becomes of blocks without a time: all are timed; those that the time allows are, and the
 others predicted and marked; or the table is refused."""
 
-_MOST_BLOCKS: Final = 5000
+MOST_BLOCKS: Final = 5000
+"""More blocks of a space than that are not timed one by one."""
 _AT_ONCE: Final = 512
 _SHARE_SAMPLE: Final = 256
 _USES_SAMPLE: Final = 4096
@@ -110,21 +114,36 @@ def unique_blocks(space: Space) -> list[Block]:
     Raises:
         UsageError: more than can be timed one by one.
     """
+    if (found := few_blocks(space)) is None:
+        raise UsageError(
+            f"the space {space.spec} has more than {MOST_BLOCKS} distinct blocks, too many to time "
+            'one by one; give a time budget and have the rest predicted, as in "cpu(seconds=120, '
+            'missing=predict)", or choose a device that has a table of it'
+        )
+    return found
+
+
+def few_blocks(space: Space) -> list[Block] | None:
+    """Return what `unique_blocks` does; None where there are more than can be timed one by one."""
     found: dict[Block, None] = {}
     for slot in space.slots:
         for _, blocks in slot_blocks(slot):
             found.update((block, None) for block, _ in blocks)
-            if len(found) > _MOST_BLOCKS:
-                raise UsageError(_too_many(space))
+            if len(found) > MOST_BLOCKS:
+                return None
     return list(found)
 
 
-def _too_many(space: Space) -> str:
-    return (
-        f"the space {space.spec} has more than {_MOST_BLOCKS} distinct blocks, too many to time "
-        'one by one; give a time budget and have the rest predicted, as in "cpu(seconds=120, '
-        'missing=predict)", or choose a device that has a table of it'
-    )
+def needed_blocks(space: Space) -> list[Block]:
+    """Return all blocks of a space, however many, in the order in which their times are needed.
+
+    Those that most networks have, in turn with typical ones: a block with as much work as that
+    share of a random network's blocks has less than which the multiples of the golden ratio give.
+    The most used alone are stems and heads, too small and too few kinds to predict the rest from
+    (on GPUNet's space 90 % too low).
+    """
+    uses = block_uses(space)
+    return _order(list(uses), uses)
 
 
 def anchor_networks(space: Space, n: int) -> list[Network]:
@@ -141,15 +160,19 @@ def _walked(space: Space) -> list[Network]:
 
 
 def sum_blocks(
-    space: Space, values: Mapping[Block, Latency]
+    blocks: Sequence[Block], found: Sequence[SlotBlocks], values: Mapping[Block, Latency]
 ) -> tuple[tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...]]:
     """Sum blocks' times over the entries of a space's slots.
+
+    Args:
+        blocks: all of the space, as `find_blocks` gives them.
+        found: where they stand, likewise.
+        values: the time of each.
 
     Returns:
         Milliseconds and standard errors, one array a slot; nan where no network has the entry, or
         a block's error was not measured.
     """
-    blocks, found = find_blocks(space.slots)
     known = [values[block] for block in blocks]
     ms = np.array([value.ms for value in known])
     errors = standard_errors(known)
@@ -474,7 +497,7 @@ def profile_space(
     )
     provenance = {
         "device": device,
-        "unit": f"ms a batch of {engine.batch}",
+        **of_batch(engine.batch),
         "protocol": PROTOCOL,
         "sampling": {**dataclasses.asdict(sampling), "anchors": len(anchors) if whole else 0},
         "settings": dict(engine.settings),
@@ -520,13 +543,7 @@ def _time_rest(
 
 
 def _order(blocks: Sequence[Block], uses: Mapping[Block, float]) -> list[Block]:
-    """Return blocks in the order in which they are needed.
-
-    Those that most networks have, in turn with typical ones: a block with as much work as that
-    share of a random network's blocks has less than which the multiples of the golden ratio give.
-    The most used alone are stems and heads, too small and too few kinds to predict the rest from
-    (on GPUNet's space 90 % too low).
-    """
+    """Return blocks in the order in which they are needed, as `needed_blocks` says."""
     most = sorted(blocks, key=lambda block: -uses[block])
     by_work = sorted(blocks, key=count_macs)
     share = np.cumsum([uses[block] + 1e-12 for block in by_work])

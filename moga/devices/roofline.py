@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Progress, Silent, is_count, is_number
-from moga.devices.base import Latency, check_batch
+from moga.devices.base import Latency, check_batch, of_batch
 from moga.devices.kernels import (
     GROUPED,
     TYPES,
@@ -393,7 +393,7 @@ class RooflineDevice:
             "hardware": self.sheet.title,
             "engine": self.engine.name,
             "precision": self.precision,
-            "batch": self.batch,
+            **of_batch(self.batch),
             "parameters": dict(self.parameters),
             "calibrated": self.calibrated,
             "calibrated_batches": list(self.batches),

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from moga.errors import ExportFailed, MissingExtra, UsageError
-from moga.files import atomic_path
+from moga.files import atomic_path, check_target
 from moga.network import Network
 from moga.networks.blocks import ConvNormAct
 from moga.networks.build import build_network, load_weights
@@ -225,8 +225,7 @@ def _check_arguments(path: Path, weights: str | Path | None, batch: int | None, 
         raise UsageError(f"batch is {batch!r}; give an integer of 1 or more, or None for any")
     if opset not in _OPSETS:
         raise UsageError(f"opset is {opset!r}; give {_OPSETS.start} to {_OPSETS.stop - 1}")
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory; give the path of a file")
+    check_target(path)
     if weights is not None and not Path(weights).is_file():
         raise UsageError(f"weights: {weights} does not exist; give a safetensors file")
 

@@ -14,6 +14,7 @@ from moga.network import Block, Network
 from moga.networks.count import count_macs
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable
+from moga.spaces.entries import find_blocks
 
 __all__ = ["FakeDevice", "FakeEngine", "block_ms"]
 
@@ -120,6 +121,6 @@ class FakeDevice:
     def table(self, space: Space, progress: Progress | None = None) -> CostTable:  # noqa: ARG002
         """Return the exact table of a space."""
         values = {block: Latency(self.ms(block), 0.0, 1) for block in unique_blocks(space)}
-        arrays, spread = sum_blocks(space, values)
+        arrays, spread = sum_blocks(*find_blocks(space.slots), values)
         provenance = {"method": "fake", "device": self.name}
         return CostTable("latency", "ms", space, arrays, spread, 0.0, self.grid, provenance)

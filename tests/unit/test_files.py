@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from moga.files import atomic_path, atomic_write, cache_dir, canonical_json, digest
+from moga.errors import UsageError
+from moga.files import (
+    atomic_path,
+    atomic_write,
+    cache_dir,
+    canonical_json,
+    check_folder,
+    check_target,
+    digest,
+)
 
 
 def test_canonical_json_sorts_keys_and_leaves_no_spaces() -> None:
@@ -57,3 +66,25 @@ def test_cache_dir_follows_the_environment(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("MOGA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_dir() == tmp_path / "xdg" / "moga"
+
+
+def test_targets_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    check_target(tmp_path / "file")
+    check_target(tmp_path / "new" / "deep" / "file")
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "deep")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(UsageError, match="is a folder; give the path of a file"):
+        check_target(tmp_path)
+    with pytest.raises(UsageError, match="file is a file; give the path of a folder"):
+        check_folder(tmp_path / "file")
+    for check in (check_target, check_folder):
+        with pytest.raises(UsageError, match=r"cannot be written: .*file is a file; choose anoth"):
+            check(tmp_path / "file" / "below")
+
+
+def test_a_read_only_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UsageError, match="is read-only; choose another path"):
+        check_target(tmp_path / "file")

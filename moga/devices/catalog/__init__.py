@@ -27,7 +27,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from moga.devices.base import Device, with_noise
+from moga.devices.base import Device, of_batch, with_noise
 from moga.devices.catalog.fbnet import FBNET_DEVICES, fbnet_source
 from moga.devices.catalog.rooflines import ROOFLINES
 from moga.devices.table import TableDevice, TableSource
@@ -55,6 +55,7 @@ def _table(name: str, space: Space) -> CostTable:
     provenance = {
         "method": "table",
         "device": name,
+        **of_batch(batch_of(name)),
         "source": "HELP (Lee et al. 2021)",
         "spread_from": (
             "nothing: the times were computed, for networks that stand twice have equal ones"

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from moga.errors import MissingExtra, UsageError
 from moga.network import Block, Network
 from moga.networks.export import export_onnx
 
-__all__ = ["INPUT", "PRECISIONS", "images_of", "require", "write_onnx"]
+__all__ = ["INPUT", "PRECISIONS", "exporter", "images_of", "require", "write_onnx"]
 
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 INPUT: Final = "images"
@@ -37,6 +38,12 @@ def require(library: str, extra: str) -> None:
     """
     if importlib.util.find_spec(library) is None:
         raise MissingExtra(library, extra)
+
+
+def exporter() -> str:
+    """Return the versions of what writes the files, which decide what an engine is given."""
+    libraries = ("torch", "onnx", "onnxscript", "onnxruntime")
+    return ", ".join(f"{name} {metadata.version(name)}" for name in libraries)
 
 
 def images_of(subject: Block | Network, batch: int, precision: str) -> NDArray[Any]:

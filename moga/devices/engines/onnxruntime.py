@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from moga.devices.engines.base import Clock, Run, timed
 from moga.devices.engines.nvidia import gpu_and_driver
-from moga.devices.engines.onnx import INPUT, PRECISIONS, images_of, require, write_onnx
+from moga.devices.engines.onnx import INPUT, PRECISIONS, exporter, images_of, require, write_onnx
 from moga.errors import MeasurementFailed, UsageError
 from moga.network import Block, Network
 
@@ -89,6 +89,7 @@ class OnnxRuntimeEngine:
             "engine": "onnxruntime",
             "provider": self.provider,
             "onnxruntime": onnxruntime.__version__,
+            "exporter": exporter(),
             **{key: host[key] for key in ("cpu", "cores", "instructions", "libc", "allocator")},
             **(gpu_and_driver() if on_nvidia(self.provider) else {}),
             "threads": self.threads,

@@ -11,6 +11,7 @@ GPU are built faster, of the same kernels.
 """
 
 import contextlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -26,7 +27,7 @@ from moga.contracts import Progress
 from moga.devices.base import check_batch
 from moga.devices.engines.base import Run
 from moga.devices.engines.nvidia import gpu_and_driver
-from moga.devices.engines.onnx import INPUT, PRECISIONS, images_of, require, write_onnx
+from moga.devices.engines.onnx import INPUT, PRECISIONS, exporter, images_of, require, write_onnx
 from moga.devices.importers.base import load_json, milliseconds, records
 from moga.devices.timing import Rounds, Sampling, Subject
 from moga.devices.walks import Succession
@@ -34,10 +35,12 @@ from moga.errors import MeasurementFailed, UsageError
 from moga.files import atomic_write, cache_dir
 from moga.network import Block, Network
 
-__all__ = ["TensorRTEngine", "TrtexecEngine", "compute_ms", "trtexec_command"]
+__all__ = ["TensorRTEngine", "TrtexecEngine", "compute_ms", "trtexec_command", "trtexec_version"]
 
 _UNVERIFIED: Final = "written against TensorRT's documentation, not verified on hardware"
 _GIB: Final = 1 << 30
+_BANNER: Final = re.compile(r"\[TensorRT v(\d{6,})\]")
+"""What trtexec says first; v100300 is 10.3.0."""
 
 
 def _check(batch: int, precision: str, workspace_gb: float) -> None:
@@ -109,6 +112,7 @@ class TensorRTEngine:
         return {
             "engine": "tensorrt",
             "tensorrt": trt.__version__,
+            "exporter": exporter(),
             **{key: gpu[key] for key in ("gpu", "memory", "capability", "cuda", "driver")},
             "precision": self.precision,
             "batch": self.batch,
@@ -226,10 +230,12 @@ class TrtexecEngine:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """GPU and driver as nvidia-smi gives them, precision, batch and workspace."""
+        """Versions, GPU and driver as nvidia-smi gives them, precision, batch and workspace."""
         return {
             "engine": "trtexec",
             "program": self.program,
+            "tensorrt": trtexec_version(self.program),
+            "exporter": exporter(),
             **gpu_and_driver(),
             "precision": self.precision,
             "batch": self.batch,
@@ -303,6 +309,20 @@ class TrtexecEngine:
         if len(found) < runs:
             raise MeasurementFailed(f"trtexec timed {subject} {len(found)} times, not {runs}")
         return found
+
+
+def trtexec_version(program: str) -> str:
+    """Return the version of TensorRT that trtexec says in its first line, such as "10.3.0".
+
+    Where it says none, "unknown" with the program's size and the second of its last change, so that
+    another program does not pass for the same.
+    """
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)  # noqa: S603
+    if found := _BANNER.search(done.stdout + done.stderr):
+        number = int(found[1])
+        return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+    known = Path(program).stat()
+    return f"unknown ({known.st_size} bytes of {int(known.st_mtime)})"
 
 
 def trtexec_command(

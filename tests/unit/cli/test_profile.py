@@ -154,3 +154,27 @@ def test_the_error_of_a_roofline_is_said(tmp_path, monkeypatch):
         shown = " ".join(result.stdout.split())
         assert said.format(listed[device]) in shown
         assert f"spread ± {spread} % of a network's latency" in shown
+
+
+def test_the_error_of_a_roofline_is_of_the_batches_that_it_was_calibrated_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = " ".join(invoke("--device", "gv100(batch=64)").stdout.split())
+    assert "% of networks left out at batch 1; not known at batch 64" in shown
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_anything_is_measured(use, tmp_path):
+    use(Failing())
+    result = invoke("--output", str(tmp_path))
+    assert result.exit_code == 2
+    assert "is a folder; give the path of a file" in result.stderr
+
+
+def test_an_error_of_the_file_system_is_a_message(use, tmp_path, monkeypatch):
+    def save(table, path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    use(Tabulated())
+    monkeypatch.setattr(CostTable, "save", save)
+    result = invoke("--output", str(tmp_path / "t.npz"))
+    assert result.exit_code == 1
+    assert f"failed: {tmp_path / 't.npz'}: Permission denied" in " ".join(result.stderr.split())

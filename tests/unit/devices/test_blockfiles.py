@@ -3,11 +3,12 @@ import json
 import pytest
 
 from moga.contracts import Silent
-from moga.devices import blockfiles
+from moga.devices import blockfiles, profile
 from moga.devices.blockfiles import MANIFEST, Manifest, export_blocks
-from moga.devices.profile import unique_blocks
+from moga.devices.profile import needed_blocks, unique_blocks
 from moga.errors import FormatError, MissingExtra, UsageError
 from moga.network import Block
+from moga.spaces.entries import find_blocks
 from moga.spaces.moga import MoGASpace
 
 SPACE = MoGASpace(resolution=8, width=0.05, num_classes=2)
@@ -43,8 +44,8 @@ def test_every_block_and_some_networks_are_written_once(exported, tmp_path):
     assert len(manifest.networks) == 4
     assert len(exported) == len(blocks) + 4
     assert progress.done == list(range(1, len(exported) + 1))
-    assert exported[0] == f"block-{blocks[0].digest}"
-    assert exported[-1] == f"network-{manifest.networks[-1].digest}"
+    assert exported[0] == f"network-{manifest.networks[0].digest}"
+    assert exported[-1] == f"block-{blocks[-1].digest}"
     assert Manifest.load(tmp_path / "phone") == manifest
 
 
@@ -53,12 +54,12 @@ def test_the_manifest_says_what_is_in_each_file(exported, tmp_path):
     content = json.loads((tmp_path / MANIFEST).read_text())
     assert (content["space"], content["batch"], content["fold"]) == (SPACE.spec, 4, True)
     assert content["unit"] == "ms a batch"
-    first, last = content["files"][0], content["files"][-1]
-    assert first["shape"] == [4, 3, 8, 8]
-    assert Block.from_dict(first["block"]) == unique_blocks(SPACE)[0]
-    assert first["file"] == f"block-{first['digest']}.onnx"
-    assert last["file"] == f"network-{last['digest']}.onnx"
-    assert len(last["network"]["blocks"]) == 20
+    network, block = content["files"][0], content["files"][1]
+    assert block["shape"] == [4, 3, 8, 8]
+    assert Block.from_dict(block["block"]) == unique_blocks(SPACE)[0]
+    assert block["file"] == f"block-{block['digest']}.onnx"
+    assert network["file"] == f"network-{network['digest']}.onnx"
+    assert len(network["network"]["blocks"]) == 20
 
 
 def test_an_export_goes_on_where_it_stopped(exported, tmp_path):
@@ -68,6 +69,26 @@ def test_an_export_goes_on_where_it_stopped(exported, tmp_path):
     assert export_blocks(SPACE, tmp_path)[1] == 0
     assert exported[:3] == first
     assert len(exported) == len(set(exported)) == total
+
+
+def test_of_a_large_space_the_blocks_that_are_needed_most_go_out_first(
+    exported, tmp_path, monkeypatch
+):
+    for module in (profile, blockfiles):
+        monkeypatch.setattr(module, "MOST_BLOCKS", 20)
+    with pytest.raises(UsageError, match="more than 20 distinct blocks; say how many files to"):
+        export_blocks(SPACE, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    total = len(find_blocks(SPACE.slots)[0]) + 2
+    first, left = export_blocks(SPACE, tmp_path, networks=2, limit=9)
+    assert (len(first.networks), len(first.blocks), left) == (2, 7, total - 9)
+    needed = needed_blocks(SPACE)
+    assert first.blocks == tuple(needed[:7])
+    second, left = export_blocks(SPACE, tmp_path, networks=2, limit=5)
+    assert (second.blocks, left) == (tuple(needed[:12]), total - 14)
+    assert len(exported) == len(set(exported)) == 14
+    third, left = export_blocks(SPACE, tmp_path, networks=2, limit=total)
+    assert (len(third.blocks), left) == (len(needed), 0)
 
 
 def test_blocks_of_more_images_get_more(tmp_path):
@@ -106,6 +127,8 @@ def test_wrong_numbers_and_folders_are_refused(exported, tmp_path):
     export_blocks(SPACE, tmp_path, limit=1)
     with pytest.raises(UsageError, match="holds an export of another space, batch or number"):
         export_blocks(SPACE, tmp_path, batch=2)
+    with pytest.raises(UsageError, match=r"manifest.json is a file; give the path of a folder"):
+        export_blocks(SPACE, tmp_path / MANIFEST)
 
 
 @pytest.mark.parametrize(

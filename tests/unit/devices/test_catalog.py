@@ -33,6 +33,7 @@ def test_every_device_gives_the_recorded_times(name):
     genomes = np.array([[0] * 6, [1, 2, 3, 4, 0, 1], [3] * 6])
     np.testing.assert_array_equal(table(genomes), SPACE.latency_ms(name)[SPACE.index(genomes)])
     assert (device.name, table.unit, table.provenance["method"]) == (name, "ms", "table")
+    assert (table.provenance["unit"], table.provenance["batch"]) == ("ms a batch", device.batch)
     errors = table.standard_error(genomes)
     if name in COMPUTED:
         assert np.isnan(errors).all()

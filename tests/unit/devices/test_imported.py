@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,15 +9,18 @@ import pytest
 from moga.devices import blockfiles, imported
 from moga.devices.base import Latency
 from moga.devices.blockfiles import export_blocks
-from moga.devices.imported import import_table, network_times, table_of
+from moga.devices.imported import constant_caution, import_table, network_times, table_of
 from moga.devices.importers.base import Reading
 from moga.devices.importers.rows import read_rows
-from moga.devices.profile import sum_blocks, unique_blocks
+from moga.devices.profile import MOST_BLOCKS, needed_blocks, sum_blocks, unique_blocks
 from moga.errors import FormatError, UsageError
 from moga.networks.count import count_macs
 from moga.spaces.base import sample_uniform
 from moga.spaces.cost import CostTable
+from moga.spaces.efficientnet_x import EfficientNetXSpace
+from moga.spaces.entries import find_blocks
 from moga.spaces.moga import MoGASpace
+from moga.testing import devices as testing
 
 SPACE = MoGASpace(resolution=8, width=0.05, num_classes=2)
 BLOCKS = unique_blocks(SPACE)
@@ -58,7 +62,7 @@ def test_blocks_go_out_and_their_times_come_back_as_the_same_table(phone, tmp_pa
     write_times(folder, manifest)
     table = import_table(folder)
     values = {block: Latency(block_ms(block), block_ms(block) / 100, 30) for block in BLOCKS}
-    arrays, spread = sum_blocks(SPACE, values)
+    arrays, spread = sum_blocks(*find_blocks(SPACE.slots), values)
     for found, expected in zip(table.arrays + table.spread, arrays + spread, strict=True):
         np.testing.assert_allclose(found, expected)
     assert table.constant == pytest.approx(0, abs=1e-12)
@@ -263,14 +267,44 @@ def test_units_that_are_mixed_unsaid_are_refused(factor, share):
         table_of(SPACE, listed)
 
 
-@pytest.mark.parametrize("factor", [1e3, 1e-3])
-def test_networks_in_another_unit_than_their_blocks_are_refused(factor):
+@pytest.mark.parametrize("factor", [1e3, 64, 8, 1e-3])
+def test_networks_in_another_unit_or_of_another_batch_than_their_blocks_are_refused(factor):
     genome = [0] * 14
     ms = math.fsum(map(block_ms, SPACE.decode(genome)))
     whole = Reading(" ".join(map(str, genome)), "genome", factor * ms, False, "row n")
     message = f"row n: {factor * ms:g} ms for a network whose blocks take {ms:.3g} ms together"
     with pytest.raises(FormatError, match=message):
         table_of(SPACE, [*readings(), whole])
+
+
+def test_a_constant_above_what_blocks_take_is_cautioned():
+    genome = [0] * 14
+    ms = math.fsum(map(block_ms, SPACE.decode(genome)))
+    row = Reading(" ".join(map(str, genome)), "genome", 2 * ms, False, "row n")
+    assert constant_caution(table_of(SPACE, [*readings(), row])) == ""
+    row = dataclasses.replace(row, value=4 * ms)
+    message = rf"take {3 * ms:.3g} ms beyond their blocks, which take about \S+ ms: are both of the"
+    assert re.search(message, constant_caution(table_of(SPACE, [*readings(), row])))
+
+
+def test_blocks_of_a_large_space_come_back_and_the_others_are_predicted(tmp_path):
+    space = EfficientNetXSpace()
+
+    def law(block):
+        return testing.block_ms(block) + 1e-5 * block.in_channels * block.height * block.width
+
+    blocks = needed_blocks(space)
+    assert len(blocks) > MOST_BLOCKS
+    rows = [Reading(b.digest, "", law(b), False, f"row {n}") for n, b in enumerate(blocks[:60])]
+    with pytest.raises(
+        FormatError, match=f"{len(blocks) - 60} of the space's {len(blocks)} blocks"
+    ):
+        table_of(space, rows)
+    table = table_of(space, rows, missing="predict")
+    assert table.provenance["blocks_predicted"] == len(blocks) - 60
+    genomes = sample_uniform(space.sizes, 20, np.random.default_rng(0))
+    true = [math.fsum(map(law, space.decode(genome))) for genome in genomes]
+    np.testing.assert_allclose(table(genomes), true, rtol=0.1)
 
 
 def test_impossible_speed_is_refused():
@@ -297,7 +331,7 @@ def test_precisions_and_devices_do_not_mix():
 
 
 def test_blocks_that_sum_to_more_than_the_networks_are_refused():
-    whole = Reading(" ".join(["11"] * 14), "genome", 0.05, False, "row n")
+    whole = Reading(" ".join(["11"] * 14), "genome", 0.2, False, "row n")
     with pytest.raises(FormatError, match="the fastest network would take no time"):
         table_of(SPACE, [*readings(), whole])
 

@@ -53,7 +53,7 @@ def test_a_table_says_what_the_papers_figures_are_in(monkeypatch, tmp_path):
     device = preset("genet")
     device.sampling = sampling
     provenance = device.table(MoGASpace(32, 0.05, 10)).provenance
-    assert provenance["unit"] == "ms a batch of 64"
+    assert (provenance["unit"], provenance["batch"]) == ("ms a batch", 64)
     assert provenance["paper_unit"] == "ms an image (ms a batch, divided by 64)"
     assert (provenance["preset"], provenance["method"]) == ("genet", "measured")
     assert preset("moga").about["paper_unit"] == "ms a batch"

@@ -23,6 +23,7 @@ from moga.network import Block, Network
 from moga.networks.count import count_macs
 from moga.spaces.base import sample_uniform
 from moga.spaces.cost import CostTable
+from moga.spaces.entries import find_blocks
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
 from moga.testing.devices import FakeEngine, block_ms
@@ -137,7 +138,7 @@ def test_a_block_that_cannot_run_fails_the_profile(space, store, rng):
 
 def test_sum_blocks_adds_errors_in_squares(space):
     values = {block: Latency(1.0, 0.1, 5) for block in unique_blocks(space)}
-    arrays, spread = sum_blocks(space, values)
+    arrays, spread = sum_blocks(*find_blocks(space.slots), values)
     assert [float(array.ravel()[0]) for array in arrays] == [2.0, *[1.0] * 14, 4.0]
     assert float(spread[0]) == pytest.approx(0.1 * math.sqrt(2))
     assert float(spread[-1]) == pytest.approx(0.2)

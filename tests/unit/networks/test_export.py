@@ -295,7 +295,7 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], text: s
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a directory; give the path of a file"):
+    with pytest.raises(UsageError, match="is a folder; give the path of a file"):
         export_onnx(NETWORK, tmp_path)
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import stat
 import sys
 import types
@@ -25,6 +26,8 @@ BLOCK = MoGASpace(16, 0.1, 10).decode([0] * 14).blocks[2]
 
 FAKE = """#!{python}
 import json, sys
+if "--help" in sys.argv:
+    print({banner!r}); sys.exit(0)
 options = dict(a[2:].partition("=")[::2] for a in sys.argv[1:])
 if "fail" in {mode!r}:
     print("[E] Error[4]: no implementation"); sys.exit(1)
@@ -40,9 +43,10 @@ json.dump(times, open(options["exportTimes"], "w"))
 
 @pytest.fixture
 def trtexec(tmp_path, monkeypatch):
-    def install(mode=""):
+    def install(mode="", version="v100300"):
         path = tmp_path / "trtexec"
-        path.write_text(FAKE.format(python=sys.executable, mode=mode))
+        banner = f"&&&& RUNNING TensorRT.trtexec [TensorRT {version}] # trtexec --help"
+        path.write_text(FAKE.format(python=sys.executable, mode=mode, banner=banner))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{tmp_path}")
         monkeypatch.setenv("MOGA_CACHE", str(tmp_path))
@@ -61,6 +65,19 @@ def test_the_program_times_a_real_file_as_often_as_asked(trtexec):
     np.testing.assert_allclose(found.ms, [[0.502], [0.503], [0.504], [0.505]])
     assert engine.settings["verified"].endswith("not verified on hardware")
     assert engine.settings["gpu"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("v100300", r"10\.3\.0"), ("v110200", r"11\.2\.0"), ("", r"unknown \(\d+ bytes of \d+\)")],
+)
+def test_the_settings_tell_versions_of_tensorrt_apart(trtexec, version, said):
+    trtexec(version=version)
+    settings = TrtexecEngine().settings
+    assert re.fullmatch(said, settings["tensorrt"])
+    assert re.fullmatch(
+        r"torch \S+, onnx \S+, onnxscript \S+, onnxruntime \S+", settings["exporter"]
+    )
 
 
 def test_a_program_that_fails_is_quoted(trtexec, monkeypatch):
