@@ -23,7 +23,7 @@ def fit_times(
 
     _, built = space_and_images(space, data)
     times = read_times(path, built, batch)
-    table = fit_table(built, times, device=device or path.stem, batch=batch).table
+    table = fit_table(built, times, device=device or times.device or path.stem, batch=batch).table
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in table.provenance["device"])
     target = output or Path(f"latency-{built.name}-{name}.npz")
     table.save(target)

@@ -38,11 +38,13 @@ from numpy.typing import NDArray
 
 from moga.contracts import Genomes
 from moga.devices.base import check_batch, noise_grid
+from moga.devices.importers.base import milliseconds
+from moga.devices.importers.rows import Conditions, check_said, conditions_of
 from moga.devices.importers.tables import Row, read_table
-from moga.devices.plausible import check_units, speed
+from moga.devices.plausible import check_speed, check_units, speed
 from moga.errors import FormatError, InvalidGenome, MogaError, UsageError
 from moga.network import Block, Network
-from moga.networks.count import convolutions, count_params
+from moga.networks.count import convolutions, count_macs, count_params
 from moga.spaces.base import Space, sample_uniform
 from moga.spaces.cost import CostTable, count_table
 from moga.spaces.entries import find_blocks
@@ -83,6 +85,8 @@ class Times:
         genomes: shape (n, genes).
         ms: shape (n,), milliseconds a batch.
         source: where they were read.
+        precision: one of `importers.base.PRECISIONS`, or "" where it is not known.
+        device: what they were measured on, or "".
 
     Raises:
         UsageError: not one time a genome, or one that is not finite and above 0, naming it.
@@ -91,6 +95,8 @@ class Times:
     genomes: Genomes
     ms: Array
     source: str = ""
+    precision: str = ""
+    device: str = ""
 
     def __post_init__(self) -> None:
         if self.ms.shape != (len(self.genomes),):
@@ -111,8 +117,8 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     Columns: ``latency_ms``, a positive number, and one of ``genome`` (integers separated by spaces,
     or of Parquet a list of them) and ``network`` (the path of a network's JSON, relative to the
     file). Where the file has columns of the schema of imported times (``batch``, ``precision``,
-    ``device``, ``unit``, ``of``), what they say must fit, and be the same in every row. Others are
-    ignored. Either the whole file is good, or nothing is read.
+    ``device``, ``unit``, ``of``), what they say must fit, and be the same in every row; precision
+    and device are returned. Others are ignored. Either the whole file is good, or nothing is read.
 
     Args:
         path: the file.
@@ -122,28 +128,29 @@ def read_times(path: Path, space: Space, batch: int = 1) -> Times:
     Raises:
         UsageError: a batch below 1.
         FormatError: no such file, another kind of file, missing columns, or a bad row: a time that
-            is no number, nan, 0, negative, or 100 times off what the others let expect; a genome
-            or network of another space, a network that came before; another batch or unit, or two
-            precisions or devices. The message names the row as `importers.tables.read_table` does.
+            is no number, nan, 0, negative, below a nanosecond or above an hour, one in which no
+            device does so much, or 100 times off what the others let expect; a genome or network of
+            another space, a network that came before; another batch or unit, an unknown precision,
+            or two precisions or devices. The message names the row as
+            `importers.tables.read_table` does.
     """
     check_batch(batch)
     rows = read_table(Path(path))
     places = [where for where, _ in rows]
     _check_columns(path, rows[0][1])
-    _check_alike(rows, batch)
+    said = _check_alike(rows, batch)
     genomes = np.empty((len(rows), len(space.genes)), dtype=np.int64)
     networks = []
     ms = np.empty(len(rows))
     for number, (where, row) in enumerate(rows):
-        try:
-            ms[number] = _milliseconds(row["latency_ms"])
-            network, genomes[number] = _subject(row, space, Path(path).parent)
-            networks.append(network)
-        except (MogaError, OSError, ValueError) as error:
-            raise FormatError(f"{where}: {error}") from error
+        ms[number] = milliseconds(row["latency_ms"], "ms", where, "latency_ms")
+        network, genomes[number] = _subject(row, space, Path(path).parent, where)
+        networks.append(network)
     check_units(networks, ms.tolist(), places, batch)
+    for where, network, time in zip(places, networks, ms.tolist(), strict=True):
+        check_speed(batch * count_macs(network), time, where, "a network")
     _check_duplicates(places, space.canonical(genomes))
-    return Times(genomes, ms, str(path))
+    return Times(genomes, ms, str(path), said.precision, said.device)
 
 
 def _check_columns(path: Path, row: Row) -> None:
@@ -155,42 +162,38 @@ def _check_columns(path: Path, row: Row) -> None:
         )
 
 
-def _check_alike(rows: Sequence[tuple[str, Row]], batch: int) -> None:
+def _check_alike(rows: Sequence[tuple[str, Row]], batch: int) -> Conditions:
     """Check that every row is of one batch, in ms a batch, of one precision and one device."""
-    wanted: dict[str, tuple[str, ...]] = {"batch": (str(batch), ""), "unit": ("ms", "")}
-    wanted["of"] = ("batch", "")
-    for name in ("precision", "device"):
-        wanted[name] = (_said(rows[0][1], name),)
+    first = conditions_of(rows[0][1], rows[0][0])
     for where, row in rows:
-        for name, allowed in wanted.items():
-            if (said := _said(row, name)) not in allowed:
-                cure = "; say it with --batch" if name == "batch" else ""
+        check_said(row, "latency_ms", "ms", where)
+        said = conditions_of(row, where)
+        if said.batch not in (None, batch):
+            raise FormatError(
+                f"{where}: batch is {said.batch}; expected {batch}, as for all times of a fit; say "
+                "it with --batch"
+            )
+        for name in ("precision", "device"):
+            if (one := getattr(said, name)) != (other := getattr(first, name)):
                 raise FormatError(
-                    f"{where}: {name} is {said!r}; expected {allowed[0]!r}, as for "
-                    f"all times of a fit{cure}"
+                    f"{where}: {name} is {one!r}; expected {other!r}, as for all times of a fit"
                 )
+    return first
 
 
-def _said(row: Row, name: str) -> str:
-    return str(row.get(name, "")).strip()
-
-
-def _milliseconds(value: Any) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        raise FormatError(f"latency_ms is {value!r}; expected milliseconds") from None
-    if not (math.isfinite(number) and number > 0):
-        raise FormatError(f"latency_ms is {value}; a time is finite and above 0")
-    return number
-
-
-def _subject(row: Row, space: Space, folder: Path) -> tuple[Network, Sequence[int]]:
+def _subject(row: Row, space: Space, folder: Path, where: str) -> tuple[Network, Sequence[int]]:
     """Return the network of a row, and its genome."""
-    if "network" in row:
-        network = Network.load(folder / str(row["network"]))
-        return network, space.encode(network)
-    cell = row["genome"]
+    try:
+        if "network" in row:
+            network = Network.load(folder / str(row["network"]))
+            return network, space.encode(network)
+        genome = _genome(row["genome"], space)
+        return space.decode(genome), genome
+    except (MogaError, OSError, ValueError) as error:
+        raise FormatError(f"{where}: {error}") from error
+
+
+def _genome(cell: Any, space: Space) -> list[int]:
     text = " ".join(map(str, cell)) if isinstance(cell, list) else str(cell)
     try:
         values = [int(word) for word in text.split()]
@@ -199,7 +202,7 @@ def _subject(row: Row, space: Space, folder: Path) -> tuple[Network, Sequence[in
             f"genome is {cell!r}; expected integers separated by spaces, or of Parquet a list"
         ) from None
     genome: list[int] = space.validate(np.array([values]))[0].tolist()
-    return space.decode(genome), genome
+    return genome
 
 
 def _check_duplicates(places: Sequence[str], genomes: Genomes) -> None:
@@ -534,7 +537,7 @@ def fit_table(space: Space, times: Times, *, device: str = "", batch: int = 1) -
     Args:
         space: any space; its costs are assumed to add up over blocks.
         times: of distinct networks of the space, such as `read_times` gives.
-        device: for the provenance.
+        device: for the provenance; "": what the times say.
         batch: images a batch, for the provenance. `gmacs_per_s` there, the median of the networks,
             is what shows times that are all in another unit.
 
@@ -666,7 +669,8 @@ def _finish(fitted: FittedTable, times: Times, device: str, batch: int) -> Fitte
     macs = batch * count_table(space, "macs")(space.validate(times.genomes))
     provenance = {
         "method": "fitted",
-        "device": device,
+        "device": device or times.device,
+        "precision": times.precision or "not stated",
         "source": Path(times.source).name,
         "networks": len(times.ms),
         "batch": batch,

@@ -20,7 +20,14 @@ from moga.errors import FormatError
 from moga.network import Block, Network
 from moga.networks.count import count_bytes, count_macs
 
-__all__ = ["LEAST_MS", "MOST_GMACS_PER_S", "check_units", "speed", "speed_caution"]
+__all__ = [
+    "LEAST_MS",
+    "MOST_GMACS_PER_S",
+    "check_speed",
+    "check_units",
+    "speed",
+    "speed_caution",
+]
 
 Array = NDArray[np.float64]
 
@@ -59,6 +66,26 @@ def speed(macs: float, ms: float) -> float:
         2000.0
     """
     return macs / 1e6 / ms
+
+
+def check_speed(macs: float, ms: float, where: str, subject: str) -> None:
+    """Refuse a time in which no device does so much.
+
+    Args:
+        macs: multiply-adds that were done, of the whole batch.
+        ms: milliseconds in which they were done, above 0.
+        where: file and row, for the message.
+        subject: what was timed, in a few words.
+
+    Raises:
+        FormatError: more than `MOST_GMACS_PER_S`, naming the row.
+    """
+    gmacs = speed(macs, ms)
+    if gmacs > MOST_GMACS_PER_S:
+        raise FormatError(
+            f"{where}: {ms:g} ms for {subject} would be {1e9 * gmacs:.1g} multiply-adds a second, "
+            "more than any device does; is the unit right?"
+        )
 
 
 def speed_caution(gmacs_per_s: float) -> str:
@@ -108,9 +135,10 @@ def check_units(
     if len(far):
         first, what = far[0], "blocks" if isinstance(subjects[0], Block) else "networks"
         subject = f" for {subjects[first]}" if what == "blocks" else ""
+        expected = math.exp(math.log(ms[first]) - off[first])
         raise FormatError(
             f"{places[first]}: {ms[first]:g} ms{subject}, where by the other {what} one with as "
-            f"much work takes about {ms[first] / math.exp(off[first]):.2g} ms; {len(far)} of "
+            f"much work takes about {expected:.2g} ms; {len(far)} of "
             f"{len(ms)} times are so far off. Are they in another unit? Give all in milliseconds "
             "(latency_ms), or correct these rows"
         )

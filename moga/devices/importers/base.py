@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +22,11 @@ __all__ = [
     "load_json",
     "milliseconds",
     "number",
+    "precision_of",
     "records",
+    "span",
     "summarise",
+    "whole",
 ]
 
 UNITS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
@@ -30,6 +34,8 @@ UNITS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 
 PRECISIONS: Final = ("fp32", "tf32", "fp16", "bf16", "int8", "amp")
 """What a row may say of its precision."""
+
+_PRECISION_NAMES: Final = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "half": "fp16"}
 
 _SHORTEST_MS: Final = 1e-6
 _LONGEST_MS: Final = 3.6e6
@@ -91,14 +97,56 @@ def number(text: Any, name: str, where: str) -> float:
     """Read a number.
 
     Raises:
-        FormatError: it is none, naming the row.
+        FormatError: it is none, or an integer that no float holds, naming the row.
     """
     try:
         if not isinstance(text, bool):
             return float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
-    raise FormatError(f"{where}: {name} is {text!r}; expected a number")
+    raise FormatError(f"{where}: {name} is {reprlib.repr(text)}; expected a number")
+
+
+def whole(text: Any, name: str, where: str) -> int:
+    """Read an integer of 1 or more; 8.0 is one.
+
+    Raises:
+        FormatError: it is none, naming the row.
+    """
+    value = number(text, name, where)
+    if not (value.is_integer() and value >= 1):
+        raise FormatError(f"{where}: {name} is {text}; expected an integer of 1 or more")
+    return int(value)
+
+
+def span(text: Any, name: str, where: str) -> float:
+    """Read a number that is finite, and 0 or more.
+
+    Raises:
+        FormatError: it is none, naming the row.
+    """
+    value = number(text, name, where)
+    if not (math.isfinite(value) and value >= 0):
+        raise FormatError(f"{where}: {name} is {text}; expected a finite number, 0 or more")
+    return value
+
+
+def precision_of(text: str, where: str) -> str:
+    """Return a precision as one of `PRECISIONS`, whatever its case; "" where nothing is said.
+
+    Raises:
+        FormatError: an unknown one, naming the row.
+
+    Example:
+        >>> precision_of("Float16", "times.csv, line 2")
+        'fp16'
+    """
+    known = _PRECISION_NAMES.get(text.lower(), text.lower())
+    if known and known not in PRECISIONS:
+        raise FormatError(
+            f"{where}: precision is {text!r}; expected one of {', '.join(PRECISIONS)}"
+        )
+    return known
 
 
 def milliseconds(value: Any, unit: str, where: str, name: str = "latency") -> float:
@@ -137,7 +185,7 @@ def load_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path} is no JSON file: {error}") from error
 
 

@@ -18,18 +18,33 @@ MODELS: Final = (".onnx", ".ort", ".tflite", ".engine", ".plan", ".pt", ".xnnpac
 _READ: Final = (".csv", ".parquet", ".json", ".txt", ".log")
 
 
-def read_timings(path: str | Path, besides: tuple[str, ...] = ()) -> list[Reading]:
+def read_timings(
+    path: str | Path, besides: tuple[str, ...] = (), *, batch_known: bool = True
+) -> list[Reading]:
     """Read all times of a file or folder (not of its subfolders), in the order of the names.
 
     Args:
         path: a file, or a folder with one or several files of times.
         besides: names of files of the folder that hold no times.
+        batch_known: whether the caller knows how many images a batch has; if not, the times of an
+            image must say it themselves, for what a batch takes is asked.
 
     Raises:
         UsageError: nothing is there.
-        FormatError: a file that holds no times, or a wrong one; nothing is returned then.
+        FormatError: a file that holds no times, a wrong one, or one of an image of a batch that
+            nothing tells; nothing is returned then.
     """
-    path = Path(path)
+    readings = _read_all(Path(path), besides)
+    for reading in () if batch_known else readings:
+        if reading.per_image and reading.batch is None:
+            raise FormatError(
+                f"{reading.where}: the time of an image, but nothing says how many images a "
+                "batch has; give a column batch, or --batch, in Python batch="
+            )
+    return readings
+
+
+def _read_all(path: Path, besides: tuple[str, ...]) -> list[Reading]:
     if path.is_file():
         return _read(path)
     if not path.is_dir():

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
-from moga.devices.importers.base import Reading, load_json, milliseconds, number, records, summarise
+from moga.devices.importers.base import Reading, load_json, milliseconds, records, span, summarise
 from moga.errors import FormatError, UsageError
 
 __all__ = ["read_onnxruntime_profile"]
@@ -28,7 +28,8 @@ def read_onnxruntime_profile(path: str | Path, warmups: int = 1) -> Reading:
 
     Raises:
         UsageError: negative warm-ups.
-        FormatError: not such a file, no run beyond the warm-ups, or an impossible time.
+        FormatError: not such a file, no run beyond the warm-ups, or an impossible time of a run or
+            a node, naming the entry.
     """
     if warmups < 0:
         raise UsageError(f"warmups is {warmups}; give 0 or more")
@@ -57,6 +58,6 @@ def _nodes(events: list[dict[str, Any]], runs: int, path: Path) -> tuple[tuple[s
         if event.get("cat") == "Node" and name.endswith(_KERNEL):
             about = event.get("args")
             operator = about.get("op_name", "") if isinstance(about, dict) else ""
-            ms = number(event.get("dur"), "dur", f"{path}, entry {index}") / 1e3
+            ms = span(event.get("dur"), f"dur of {name}", f"{path}, entry {index}") / 1e3
             total[f"{operator} {name.removesuffix(_KERNEL)}".strip()] += ms / runs
     return tuple(total.items())

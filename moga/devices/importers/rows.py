@@ -6,7 +6,7 @@ The schema, one row a time:
   such a file, relative to the table, or a published name) and ``genome`` (integers separated by
   spaces);
 - ``latency`` with ``unit`` (s, ms, us, ns) and ``of`` ("batch" or "image"); or ``latency_ms``
-  alone: milliseconds a batch;
+  alone: milliseconds a batch, beside which ``unit`` and ``of`` may say nothing else;
 - if known ``batch``, ``precision``, ``device``, ``spread`` (standard error, in the latency's unit
   and of the same), ``count`` (timings summarised).
 
@@ -19,13 +19,13 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from moga.devices.importers.base import PRECISIONS, Reading, milliseconds, number
+from moga.devices.importers.base import Reading, milliseconds, precision_of, span, whole
 from moga.devices.importers.tables import Row, read_table
-from moga.errors import FormatError
+from moga.errors import FormatError, MogaError
 
-__all__ = ["COLUMNS", "read_rows"]
+__all__ = ["COLUMNS", "Conditions", "check_said", "conditions_of", "read_rows"]
 
 _SUBJECTS: Final = {
     "block": "block",
@@ -59,16 +59,18 @@ standard deviations."""
 
 _PROXYLESS: Final = {"op", "count", "mean_ms", "var_ms2"}
 
-_PRECISION_NAMES: Final = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "half": "fp16"}
-
 
 def read_rows(path: str | Path) -> list[Reading]:
     """Read a table of times: moga's schema, timm's ``benchmark.py``, or torch's `Measurement`s.
 
-    - timm's results: ``model``, ``infer_step_time`` (ms a batch), ``infer_batch_size``...
+    - timm's results: ``model``, ``infer_step_time`` (ms a batch), ``infer_batch_size``, and
+      ``infer_img_size``, which must be the image of that network...
     - the fields of `torch.utils.benchmark.Measurement`, a row each: ``description`` (or ``label``,
       ``sub_label``), ``median`` or ``mean`` in seconds, and ``iqr`` and ``count`` where known. They
       are taken as times of a batch.
+
+    Both may have columns ``batch``, ``precision`` and ``device`` of moga's schema, and ``unit`` and
+    ``of``, which may say nothing else.
 
     Raises:
         FormatError: no such table, a wrong column or value, naming file and row; nothing is
@@ -137,28 +139,75 @@ def _own(folder: Path, row: Row, where: str) -> Reading:
     if given[0] == "network" and text.endswith(".json"):
         text = str(folder / text)
     name = next(name for name in ("latency", *_MS) if name in row)
-    unit, of = (str(row["unit"]), str(row["of"])) if name == "latency" else ("ms", "batch")
-    if of not in ("batch", "image"):
-        raise FormatError(f"{where}: of is {of!r}; expected batch or image")
+    if name == "latency":
+        unit, of = _said(row, "unit"), _said(row, "of")
+        if of not in ("batch", "image"):
+            raise FormatError(f"{where}: of is {of!r}; expected batch or image")
+    else:
+        check_said(row, name, "ms", where)
+        unit, of = "ms", "batch"
     value = milliseconds(row[name], unit, where)
-    reading = Reading(text, _SUBJECTS[given[0]], value, of == "image", where)
-    return dataclasses.replace(
-        reading,
-        spread=_spread(row.get("spread", ""), value, unit, where),
-        count=_whole(row.get("count", ""), "count", where) or 0,
-        batch=_whole(row.get("batch", ""), "batch", where),
-        precision=_precision(str(row.get("precision", "")), where),
-        device=str(row.get("device", "")),
-    )
+    spread = _spread(row.get("spread", ""), value, unit, where)
+    count = _count(row, where)
+    reading = Reading(text, _SUBJECTS[given[0]], value, of == "image", where, spread, count)
+    return _with_conditions(reading, row)
+
+
+def _said(row: Row, name: str) -> str:
+    return str(row.get(name, "")).strip()
+
+
+def check_said(row: Row, column: str, unit: str, where: str) -> None:
+    """Refuse a row that says another unit than its column's, or that its time is not of a batch.
+
+    Args:
+        row: of any table of times.
+        column: whose times are in one unit, a batch.
+        unit: that unit.
+        where: file and row, for the message.
+
+    Raises:
+        FormatError: the row's ``unit`` or ``of`` says something else, naming the row.
+    """
+    for name, expected in (("unit", unit), ("of", "batch")):
+        if (said := _said(row, name)) not in ("", expected):
+            raise FormatError(
+                f"{where}: {name} is {said!r}; expected {expected!r}, for {column} is in {unit} a "
+                "batch; convert the times, or correct what the row says of them"
+            )
+
+
+class Conditions(NamedTuple):
+    """How a row says that its time was taken: None or "" is what it does not say."""
+
+    batch: int | None
+    precision: str
+    device: str
+
+
+def conditions_of(row: Row, where: str) -> Conditions:
+    """Read the columns ``batch``, ``precision`` and ``device``, where a table has them.
+
+    Raises:
+        FormatError: a batch that is no integer of 1 or more, or an unknown precision, naming the
+            row.
+    """
+    batch = None if _said(row, "batch") == "" else whole(row["batch"], "batch", where)
+    return Conditions(batch, precision_of(_said(row, "precision"), where), _said(row, "device"))
+
+
+def _with_conditions(reading: Reading, row: Row) -> Reading:
+    return dataclasses.replace(reading, **conditions_of(row, reading.where)._asdict())
+
+
+def _count(row: Row, where: str) -> int:
+    return 0 if row.get("count", "") == "" else whole(row["count"], "count", where)
 
 
 def _spread(text: Any, value: float, unit: str, where: str) -> float | None:
     if text == "":
         return None
-    spread = number(text, "spread", where)
-    if not (math.isfinite(spread) and spread >= 0):
-        raise FormatError(f"{where}: spread is {text}; expected a finite number, 0 or more")
-    if spread == 0:
+    if span(text, "spread", where) == 0:
         return 0.0
     ms = milliseconds(text, unit, where, "spread")
     if ms > value:
@@ -169,43 +218,58 @@ def _spread(text: Any, value: float, unit: str, where: str) -> float | None:
     return ms
 
 
-def _whole(text: Any, name: str, where: str) -> int | None:
-    if text == "":
-        return None
-    value = number(text, name, where)
-    if not (value.is_integer() and value >= 1):
-        raise FormatError(f"{where}: {name} is {text}; expected an integer of 1 or more")
-    return int(value)
-
-
-def _precision(text: str, where: str) -> str:
-    known = _PRECISION_NAMES.get(text.lower(), text.lower())
-    if known and known not in PRECISIONS:
-        raise FormatError(
-            f"{where}: precision is {text!r}; expected one of {', '.join(PRECISIONS)}"
-        )
-    return known
-
-
 def _timm(row: Row, where: str) -> Reading:
     prefix = "infer_" if "infer_step_time" in row else ""
-    value = milliseconds(row[f"{prefix}step_time"], "ms", where, f"{prefix}step_time")
-    batch = _whole(row.get(f"{prefix}batch_size", ""), f"{prefix}batch_size", where)
-    return Reading(str(row["model"]), "network", value, False, where, batch=batch)
+    time, images = f"{prefix}step_time", f"{prefix}batch_size"
+    check_said(row, time, "ms", where)
+    value = milliseconds(row[time], "ms", where, time)
+    _check_image(row, f"{prefix}img_size", where)
+    reading = _with_conditions(Reading(str(row["model"]), "network", value, False, where), row)
+    if row.get(images, "") == "":
+        return reading
+    batch = whole(row[images], images, where)
+    if reading.batch not in (None, batch):
+        raise FormatError(
+            f"{where}: batch is {reading.batch}, but {images} is {batch}; keep the one that is true"
+        )
+    return dataclasses.replace(reading, batch=batch)
+
+
+def _check_image(row: Row, name: str, where: str) -> None:
+    """Refuse a time at another image size than the network's that the row names.
+
+    A name that is none of moga's networks is passed over here: it may hold a digest, and who
+    resolves it refuses what names nothing.
+    """
+    from moga.networks.zoo import describe
+
+    if row.get(name, "") == "":
+        return
+    size = whole(row[name], name, where)
+    try:
+        network = describe(str(row["model"]))
+    except MogaError:
+        return
+    if size != network.input_shape[1]:
+        raise FormatError(
+            f"{where}: {name} is {size}, but {row['model']} takes images of "
+            f"{network.input_shape[1]} pixels; expected a time at that size: benchmark.py "
+            f"--img-size {network.input_shape[1]}"
+        )
 
 
 def _measurement(row: Row, where: str) -> Reading:
     name = "median" if row.get("median", "") != "" else "mean"
+    check_said(row, name, "s", where)
     value = milliseconds(row.get(name), "s", where, name)
     words = [str(row[key]) for key in ("label", "sub_label", "description") if row.get(key)]
     if not words:
         raise FormatError(f"{where}: expected a label, sub_label or description")
-    count = _whole(row.get("count", ""), "count", where) or 0
+    count = _count(row, where)
     spread = None
     if row.get("iqr", "") != "" and count:
-        deviation = number(row["iqr"], "iqr", where) * 1e3 / _IQR_OF_DEVIATION
-        if not (math.isfinite(deviation) and deviation >= 0):
-            raise FormatError(f"{where}: iqr is {row['iqr']}; expected a finite number, 0 or more")
+        deviation = span(row["iqr"], "iqr", where) * 1e3 / _IQR_OF_DEVIATION
         factor = _MEDIAN_ERROR if name == "median" else 1.0
         spread = factor * deviation / math.sqrt(count)
-    return Reading(" ".join(words), "", value, False, where, spread, count)
+    reading = Reading(" ".join(words), "", value, False, where, spread, count)
+    return _with_conditions(reading, row)

@@ -25,8 +25,9 @@ def read_table(path: Path) -> list[tuple[str, Row]]:
         editor does, where the row begins; ``times.parquet, row 1`` is the first.
 
     Raises:
-        FormatError: no such file, another kind of file, a column that stands twice, a row of more
-            or fewer values than the header has, or no rows.
+        FormatError: no such file, another kind of file, values that are separated by semicolons or
+            tabs, a column that stands twice, a row of more or fewer values than the header has, or
+            no rows.
     """
     rows = list(_parquet(path) if path.suffix == ".parquet" else _csv(path))
     if not rows:
@@ -43,6 +44,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Row]]:
                 stripped = [value.strip() for value in values]
                 if not columns:
                     columns = stripped
+                    _check_commas(columns, where)
                     _check_once(columns, path)
                 elif values:
                     if len(values) != len(columns):
@@ -67,6 +69,16 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     for index, row in enumerate(rows, start=1):
         filled = {key: "" if value is None else value for key, value in row.items()}
         yield f"{path}, row {index}", filled
+
+
+def _check_commas(columns: Sequence[str], where: str) -> None:
+    """Refuse what spreadsheets write in countries where the decimal sign is a comma."""
+    for separator in (";", "\t") if len(columns) == 1 else ():
+        if separator in columns[0]:
+            raise FormatError(
+                f"{where}: values are separated by {separator!r}; expected commas, and points in "
+                "numbers: 0.5, not 0,5"
+            )
 
 
 def _check_once(columns: Sequence[str], path: Path) -> None:

@@ -4,8 +4,12 @@ The summary is the line ``Inference timings in us: Init: .., First inference: ..
 Inference (avg): ..`` (before 2.2 ``Average inference timings in us: .., no stats: ..``); count and
 standard deviation stand in the last line ``count=.. avg=.. std=..`` before it. With
 ``--enable_op_profiling=true`` follow tables titled "Run Order", of the initialisation first and of
-the timed runs last; ``--profiling_output_csv_file`` holds the same tables as CSV. All times are of
-the batch that the model was converted for, which the output does not say.
+the timed runs last; ``--profiling_output_csv_file`` holds the same tables as CSV. There may be more
+of each: of the primary graph, then of other subgraphs ("Subgraph (index: 1) profile:"), which its
+operators call, and of what a delegate does ("Delegate internal:"), all of whose time is in its row
+of the primary graph. Older versions put the delegate's operators into that table as well, as
+"DelegateOpInvoke" (TensorFlow's profile_summary_formatter.cc and profile_summarizer.cc). All times
+are of the batch that the model was converted for, which the output does not say.
 """
 
 import math
@@ -13,7 +17,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from moga.devices.importers.base import Reading, milliseconds, number
+from moga.devices.importers.base import Reading, milliseconds, number, span
 from moga.errors import FormatError
 
 __all__ = ["read_benchmark_model"]
@@ -26,13 +30,19 @@ _SUMMARY: Final = re.compile(
 _RUNS: Final = re.compile(r"count=(\d+)(?:.*? avg=(\S+) std=(\S+))?.*$", re.MULTILINE)
 _ORDER: Final = "= Run Order ="
 _TITLE: Final = "====="
+_WHOLE: Final = re.compile(r"Profiling Info for|Primary graph\b|Subgraph \(index: 0\b")
+"""What follows is of the whole graph, at the beginning as well."""
+_PART: Final = re.compile(r"Delegate internal:|Subgraph \(index: [1-9]")
+"""What follows is of a part of it, whose time a row of the whole graph's table holds."""
+_INSIDE: Final = "DelegateOpInvoke"
 
 
 def read_benchmark_model(path: str | Path) -> Reading:
     """Read the log, or the CSV of the operator profile.
 
     The latency is the summary's mean of the timed runs; of a file that has only the profile, the
-    sum over its operators. These stand in `Reading.parts`, where the file has them.
+    sum over its operators. These stand in `Reading.parts`, where the file has them: those of the
+    primary graph, a delegate as one.
 
     Raises:
         FormatError: not such a file, the output of several runs, or an impossible time.
@@ -48,7 +58,7 @@ def read_benchmark_model(path: str | Path) -> Reading:
         if not parts:
             raise FormatError(
                 f"{path}: expected the output of benchmark_model, with a line 'Inference timings "
-                "in us' or a table 'Run Order'"
+                "in us' or a table 'Run Order' of the whole graph"
             )
         total = milliseconds(sum(ms for _, ms in parts), "ms", str(path), "the operators' sum")
         return Reading(path.name, "", total, False, str(path), parts=parts)
@@ -71,12 +81,18 @@ def read_benchmark_model(path: str | Path) -> Reading:
 
 
 def _operators(text: str, path: Path) -> tuple[tuple[str, float], ...]:
-    """Return the operators of the last table in run order: that of the timed runs."""
+    """Return the operators of the whole graph's last table in run order: that of the timed runs."""
     lines = text.splitlines()
-    starts = [number for number, line in enumerate(lines) if _ORDER in line]
-    if not starts:
+    at, whole = 0, True
+    for below, line in enumerate(lines, start=1):
+        if _WHOLE.search(line):
+            whole = True
+        elif _PART.search(line):
+            whole = False
+        elif whole and _ORDER in line:
+            at = below
+    if not at:
         return ()
-    at = starts[-1] + 1
     columns = _cells(lines[at]) if at < len(lines) else []
     names = [column.strip("[]").replace(" ", "_").lower() for column in columns]
     if "avg_ms" not in names or "node_type" not in names:
@@ -85,19 +101,19 @@ def _operators(text: str, path: Path) -> tuple[tuple[str, float], ...]:
     for index, line in enumerate(lines[at + 1 :], start=at + 2):
         if not line.strip() or _TITLE in line:
             break
-        parts.append(_operator(_cells(line), names, f"{path}, line {index}"))
+        name, ms = _operator(_cells(line), names, f"{path}, line {index}")
+        if name != _INSIDE:
+            parts.append((name, ms))
     return tuple(parts)
 
 
 def _operator(cells: list[str], names: list[str], where: str) -> tuple[str, float]:
     if len(cells) < len(names):
         raise FormatError(f"{where}: {len(cells)} columns; expected {len(names)}")
-    ms = number(cells[names.index("avg_ms")], "avg ms", where)
-    if not (math.isfinite(ms) and ms >= 0):
-        raise FormatError(f"{where}: avg ms is {ms}; expected a finite number, 0 or more")
+    ms = span(cells[names.index("avg_ms")], "avg ms", where)
     calls = 1.0
     if "times_called" in names:  # the average is of one call; old versions write 0 for one
-        calls = max(number(cells[names.index("times_called")], "times called", where), 1.0)
+        calls = max(span(cells[names.index("times_called")], "times called", where), 1.0)
     return cells[names.index("node_type")], ms * calls
 
 

@@ -11,7 +11,15 @@ readers are tested on files written by hand in that form, not on files of a real
 from pathlib import Path
 from typing import Final
 
-from moga.devices.importers.base import Reading, load_json, milliseconds, number, records, summarise
+from moga.devices.importers.base import (
+    Reading,
+    load_json,
+    milliseconds,
+    records,
+    span,
+    summarise,
+    whole,
+)
 from moga.errors import FormatError, UsageError
 
 __all__ = ["TIMES", "read_trtexec_profile", "read_trtexec_times"]
@@ -49,7 +57,7 @@ def read_trtexec_profile(path: str | Path) -> Reading:
     Timing every layer slows a network down; ``--exportTimes`` is the better source of its latency.
 
     Raises:
-        FormatError: not such a file, or an impossible time, naming the entry.
+        FormatError: not such a file, or an impossible time or count, naming the entry.
     """
     path = Path(path)
     content = load_json(path)
@@ -57,12 +65,10 @@ def read_trtexec_profile(path: str | Path) -> Reading:
     if "count" not in head or len(content) < 2:
         raise FormatError(f'{path}: expected a profile of trtexec: {{"count": runs}}, then layers')
     layers = records(content[1:], ("name", "averageMs"), path)
-    parts = []
-    for index, layer in enumerate(layers, start=2):
-        ms = number(layer["averageMs"], "averageMs", f"{path}, entry {index}")
-        if not ms >= 0:
-            raise FormatError(f"{path}, entry {index}: averageMs is {ms}; expected 0 or more")
-        parts.append((str(layer["name"]), ms))
+    parts = tuple(
+        (str(layer["name"]), span(layer["averageMs"], "averageMs", f"{path}, entry {index}"))
+        for index, layer in enumerate(layers, start=2)
+    )
     total = milliseconds(sum(ms for _, ms in parts), "ms", str(path), "the sum of the layers")
-    count = int(number(head["count"], "count", f"{path}, entry 1"))
-    return Reading(path.name, "", total, False, str(path), None, count, parts=tuple(parts))
+    count = whole(head["count"], "count", f"{path}, entry 1")
+    return Reading(path.name, "", total, False, str(path), None, count, parts=parts)

@@ -39,6 +39,17 @@ def test_a_table_is_fitted_saved_and_described(times, tmp_path):
     np.testing.assert_allclose(CostTable.load(tmp_path / "t.npz", SPACE)(genomes), expected, 0.01)
 
 
+@pytest.mark.parametrize(("options", "name"), [((), "my phone"), (("--device-name", "x"), "x")])
+def test_the_device_is_the_one_that_the_times_name(times, tmp_path, options, name):
+    header, *rows = times.read_text().splitlines()
+    rows = [f"{row},my phone,int8" for row in rows]
+    times.write_text("\n".join([f"{header},device,precision", *rows]))
+    result = invoke("--fit", times, "--output", tmp_path / "t.npz", "--json", *options)
+    assert result.exit_code == 0, result.output
+    provenance = json.loads(result.stdout)["provenance"]
+    assert (provenance["device"], provenance["precision"]) == (name, "int8")
+
+
 def test_people_read_the_error(times, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = invoke("--fit", times, "--device-name", "my phone")

@@ -202,7 +202,7 @@ def test_true_is_no_time(tmp_path):
     texts = [genome_text(g) for g in GENOMES[:3]]
     table = pa.table({"genome": texts, "latency_ms": [True] * 3})
     pq.write_table(table, tmp_path / "t.parquet")
-    with pytest.raises(FormatError, match="parquet, row 1: latency_ms is True; a time is finite"):
+    with pytest.raises(FormatError, match="parquet, row 1: latency_ms is True; expected a numb"):
         read_times(tmp_path / "t.parquet", SPACE)
 
 
@@ -243,9 +243,11 @@ def test_lists_of_no_integers_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("batch", ("1", "8", "1"), "line 3: batch is '8'; expected '1'.*say it with --batch"),
+        ("batch", ("1", "8", "1"), "line 3: batch is 8; expected 1, .*say it with --batch"),
         ("unit", ("ms", "us", "ms"), "line 3: unit is 'us'; expected 'ms'"),
         ("of", ("image", "batch", ""), "line 2: of is 'image'; expected 'batch'"),
+        ("batch", ("1", "x", "1"), "line 3: batch is 'x'; expected a number"),
+        ("precision", ("fp16", "nonsense", "fp16"), "line 3: precision is 'nonsense'; expected on"),
         ("precision", ("fp16", "fp16", "fp32"), "line 4: precision is 'fp32'; expected 'fp16'"),
         ("device", ("a", "", "a"), "line 3: device is ''; expected 'a'"),
     ],
@@ -266,6 +268,50 @@ def test_a_batch_that_is_said_is_read(tmp_path):
     assert len(read_times(path, SPACE, 8).ms) == len(GENOMES)
 
 
+def test_times_that_are_all_too_short_for_any_device_are_refused(tmp_path):
+    times, _ = timed(20)
+    macs = np.array([sum(map(count_macs, SPACE.decode(g))) for g in times.genomes.tolist()])
+
+    def read(gmacs_per_s):
+        ms = 1000 * macs / 1e6 / gmacs_per_s
+        return read_times(write_timed(tmp_path / "t.csv", times.genomes, ms), SPACE, batch=1000)
+
+    assert len(read(0.99e7).ms) == 20
+    message = (
+        r"line 2: .* ms for a network would be 1e\+16 multiply-adds a second, more than any dev"
+    )
+    with pytest.raises(FormatError, match=message):
+        read(1.01e7)
+    with pytest.raises(
+        FormatError, match=r"line 2: latency_ms is .* ms, shorter than a nanosecond"
+    ):
+        read(1e300)
+
+
+def test_what_the_times_say_of_themselves_goes_into_the_table(tmp_path):
+    times, _ = timed(12)
+    rows = [
+        f"{genome_text(g)},{ms!r},8.0,{precision},phone"
+        for g, ms, precision in zip(
+            times.genomes, times.ms.tolist(), ["FP16", "half"] * 6, strict=True
+        )
+    ]
+    path = write(tmp_path / "t.csv", rows, "genome,latency_ms,batch,precision,device")
+    read = read_times(path, SPACE, 8)
+    assert (read.precision, read.device) == ("fp16", "phone")
+    provenance = fit_table(SPACE, read, batch=8).table.provenance
+    assert (provenance["precision"], provenance["device"]) == ("fp16", "phone")
+    assert fit_table(SPACE, read, device="mine").table.provenance["device"] == "mine"
+    assert fit_table(SPACE, times).table.provenance["precision"] == "not stated"
+
+
+def test_a_batch_may_be_a_float_in_parquet(tmp_path):
+    columns = {"genome": [genome_text(g) for g in GENOMES], "latency_ms": [5.0, 6.0, 7.0]}
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({**columns, "batch": [8.0, None, 8.0]}), path)
+    assert len(read_times(path, SPACE, 8).ms) == len(GENOMES)
+
+
 def test_networks_are_read_from_their_json(tmp_path):
     genomes = SPACE.canonical(np.array(GENOMES))
     for number, genome in enumerate(genomes):
@@ -277,12 +323,14 @@ def test_networks_are_read_from_their_json(tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("-1", "line 3: latency_ms is -1; a time is finite and above 0"),
-        ("0", "line 3: latency_ms is 0; a time"),
-        ("nan", "line 3: latency_ms is nan; a time"),
-        ("inf", "line 3: latency_ms is inf; a time"),
-        ("fast", "line 3: latency_ms is 'fast'; expected milliseconds"),
-        ("", "line 3: latency_ms is ''; expected milliseconds"),
+        ("-1", "line 3: latency_ms is -1 ms; expected a positive, finite time"),
+        ("0", "line 3: latency_ms is 0 ms; expected a positive"),
+        ("nan", "line 3: latency_ms is nan ms; expected a positive"),
+        ("inf", "line 3: latency_ms is inf ms; expected a positive"),
+        ("5e-324", "line 3: latency_ms is 5e-324 ms, shorter than a nanosecond or longer than an"),
+        ("1e300", "line 3: latency_ms is 1e300 ms, shorter than a nanosecond or longer than an h"),
+        ("fast", "line 3: latency_ms is 'fast'; expected a number"),
+        ("", "line 3: latency_ms is ''; expected a number"),
         ("7000", "line 3: 7000 ms, where by the other networks one with as much work takes about"),
         ("0.001", "line 3: 0.001 ms, .*; 1 of 3 times are so far off. Are they in another unit"),
     ],

@@ -4,7 +4,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from moga.devices.plausible import check_units, speed_caution
+from moga.devices.plausible import check_speed, check_units, speed_caution
 from moga.devices.profile import unique_blocks
 from moga.devices.roofline import RooflineDevice
 from moga.errors import FormatError
@@ -29,6 +29,23 @@ def test_speeds_of_devices_need_no_caution(speed):
 )
 def test_no_device_has_such_a_speed(speed, words):
     assert re.search(words, speed_caution(speed))
+
+
+def test_more_than_any_device_does_is_refused() -> None:
+    check_speed(1e9, 1e-4, "t.csv, line 2", "a network")
+    message = r"^t.csv, line 2: 9e-05 ms for a network would be 1e\+16 multiply-adds a second, more"
+    with pytest.raises(FormatError, match=message):
+        check_speed(1e9, 0.9e-4, "t.csv, line 2", "a network")
+
+
+def test_the_least_number_above_0_is_a_time_of_another_unit() -> None:
+    blocks = unique_blocks(MoGASpace(32))
+    times = np.array([20.0 + count_macs(block) / 1e9 for block in blocks])
+    times[3] = 5e-324
+    with pytest.raises(
+        FormatError, match=r"^row 3: 4\.94066e-324 ms for .* takes about 20 ms; 1 of "
+    ):
+        check_units(blocks, times, [f"row {row}" for row in range(len(blocks))])
 
 
 @pytest.mark.parametrize("device", ["tpuv3", "t4_int8"])

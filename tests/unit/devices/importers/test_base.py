@@ -4,7 +4,17 @@ import math
 import pytest
 
 from moga.devices.base import Latency
-from moga.devices.importers.base import Reading, load_json, milliseconds, number, records, summarise
+from moga.devices.importers.base import (
+    Reading,
+    load_json,
+    milliseconds,
+    number,
+    precision_of,
+    records,
+    span,
+    summarise,
+    whole,
+)
 from moga.errors import FormatError
 
 
@@ -78,6 +88,42 @@ def test_json_that_is_none_is_refused(tmp_path):
         load_json(tmp_path / "a.json")
     with pytest.raises(FormatError, match=r"b.json is no JSON file"):
         load_json(tmp_path / "b.json")
+
+
+def test_json_of_too_many_brackets_is_refused(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(FormatError, match=r"deep.json is no JSON file: maximum recursion depth"):
+        load_json(tmp_path / "deep.json")
+
+
+def test_an_integer_that_no_float_holds_is_no_number():
+    with pytest.raises(FormatError, match=r"^here: ms is 9{18}\.\.\.9{19}; expected a number$"):
+        number(int("9" * 400), "ms", "here")
+
+
+def test_integers_may_be_written_as_floats():
+    assert whole("8.0", "batch", "here") == 8
+    assert whole(8.0, "batch", "here") == 8
+    for wrong in ("0", "-3", "2.5", "nan", "inf", math.nan, math.inf):
+        message = rf"here: batch is {wrong}; expected an integer of 1 or more"
+        with pytest.raises(FormatError, match=message):
+            whole(wrong, "batch", "here")
+    with pytest.raises(FormatError, match="here: batch is ''; expected a number"):
+        whole("", "batch", "here")
+
+
+def test_spans_are_finite_and_not_negative():
+    assert [span("0", "dur", "here"), span(2.5, "dur", "here")] == [0.0, 2.5]
+    for wrong in ("-1", "nan", "inf"):
+        with pytest.raises(FormatError, match=rf"here: dur is {wrong}; expected a finite number"):
+            span(wrong, "dur", "here")
+
+
+def test_precisions_have_one_name():
+    given = ("", "FP16", "half", "bfloat16", "int8")
+    assert [precision_of(text, "here") for text in given] == ["", "fp16", "fp16", "bf16", "int8"]
+    with pytest.raises(FormatError, match="here: precision is 'fp12'; expected one of fp32, tf32"):
+        precision_of("fp12", "here")
 
 
 def test_records_name_the_entry(tmp_path):

@@ -49,3 +49,14 @@ def test_what_holds_no_times_is_refused(tmp_path):
     (tmp_path / "a.xlsx").write_text("")
     with pytest.raises(FormatError, match=r"a.xlsx: expected a file of times, one of .csv"):
         read_timings(tmp_path)
+
+
+def test_times_of_an_image_say_the_batch_where_the_caller_does_not(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("block,latency,unit,of,batch\nx,1,ms,image,8\ny,2,ms,image,\nz,3,ms,batch,\n")
+    message = r"a.csv, line 3: the time of an image, but nothing says how many images a batch has"
+    with pytest.raises(FormatError, match=message):
+        read_timings(path, batch_known=False)
+    assert [r.value for r in read_timings(path, batch_known=True)] == [1, 2, 3]
+    path.write_text("block,latency,unit,of,batch\nx,1,ms,image,8\nz,3,ms,batch,\n")
+    assert [r.value for r in read_timings(path, batch_known=False)] == [1, 3]

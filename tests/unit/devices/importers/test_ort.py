@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -34,7 +35,7 @@ def write(tmp_path, events):
 
 def test_a_node_may_say_nothing_of_itself(tmp_path):
     path = write(
-        tmp_path, [{**event("y_kernel_time", 50, "Node"), "args": None}, *run(9), *run(110)]
+        tmp_path, [{**event("y_kernel_time", 50, "Node"), "args": None}, *run(19), *run(110)]
     )
     assert "y" in dict(read_onnxruntime_profile(path).parts)
 
@@ -76,6 +77,15 @@ def test_a_real_profile_is_read(tmp_path):
     assert reading.count == 3
     assert 0 < reading.value < 1000
     assert [name.split()[0] for name, _ in reading.parts] == ["Relu"]
+
+
+@pytest.mark.parametrize("dur", [-50, math.nan, math.inf])
+def test_a_nodes_time_is_checked_too(tmp_path, dur):
+    node = event("c_kernel_time", dur, "Node", op_name="Conv")
+    path = write(tmp_path, [*run(900), *run(110), node])
+    message = rf"json, entry 9: dur of c_kernel_time is {dur}; expected a finite number, 0 or more"
+    with pytest.raises(FormatError, match=message):
+        read_onnxruntime_profile(path)
 
 
 def test_a_wrong_profile_is_refused(tmp_path):

@@ -88,6 +88,22 @@ def test_parquet_is_read(tmp_path):
         ("block,latency", "a,1", "has a column latency, but none called 'unit' or 'of', to say"),
         ("block,latency,unit", "a,1,ms", "has a column latency, but none called 'of', to say"),
         ("block,latency,unit,of", "a,1,min,batch", "the unit is 'min'; expected one of s, ms"),
+        ("block,latency_ms,unit", "a,1,us", "line 2: unit is 'us'; expected 'ms', for latency_ms"),
+        (
+            "block,latency_ms,of",
+            "a,1,image",
+            "line 2: of is 'image'; expected 'batch', for latency",
+        ),
+        (
+            "block,ms,unit,of",
+            "a,1,parsec,banana",
+            "line 2: unit is 'parsec'; expected 'ms', for ms",
+        ),
+        (
+            "block,ms,of",
+            "a,1,banana",
+            "line 2: of is 'banana'; expected 'batch', for ms is in ms a",
+        ),
         ("block,latency,unit,of", "a,1,ms,second", "of is 'second'; expected batch or image"),
         ("block,ms,batch", "a,1,0", "batch is 0; expected an integer of 1 or more"),
         ("block,ms,batch", "a,1,many", "batch is 'many'; expected a number"),
@@ -99,6 +115,20 @@ def test_parquet_is_read(tmp_path):
         ("description,median", "a,-1e-3", "median is -1e-3 s; expected a positive"),
         ("note,median", "a,1e-3", "expected a label, sub_label or description"),
         ("label,median,iqr,count", "a,1e-3,-1,9", "iqr is -1; expected a finite number"),
+        (
+            "label,median,unit",
+            "a,1e-3,ms",
+            "line 2: unit is 'ms'; expected 's', for median is in s",
+        ),
+        (
+            "label,mean,of",
+            "a,1e-3,image",
+            "line 2: of is 'image'; expected 'batch', for mean is in",
+        ),
+        ("label,median,batch", "a,1e-3,0", "line 2: batch is 0; expected an integer of 1 or more"),
+        ("label,median,precision", "a,1e-3,fp12", "line 2: precision is 'fp12'; expected one of"),
+        ("model,infer_step_time,unit", "a,1,s", "line 2: unit is 's'; expected 'ms', for infer_st"),
+        ("model,step_time,batch,batch_size", "a,1,8,4", "batch is 8, but batch_size is 4; keep"),
         ("model,infer_step_time", "a,0", "infer_step_time is 0 ms; expected a positive"),
     ],
 )
@@ -149,6 +179,35 @@ def test_timm_results_are_read(tmp_path):
     (reading,) = read_rows(path)
     assert (reading.subject, reading.kind) == ("moga_a", "network")
     assert (reading.value, reading.batch, reading.per_image) == (51.2, 256, False)
+
+
+@pytest.mark.parametrize("prefix", ["infer_", ""])
+def test_timm_results_must_be_of_the_networks_image(tmp_path, prefix):
+    header = f"model,{prefix}step_time,{prefix}img_size"
+    message = rf"line 2: {prefix}img_size is 320, but moga_a takes images of 224 pixels; expected a"
+    with pytest.raises(FormatError, match=message):
+        read_rows(write(tmp_path, header, "moga_a,51.2,320"))
+    (right,) = read_rows(write(tmp_path, header, "moga_a,51.2,224.0"))
+    (unknown,) = read_rows(write(tmp_path, header, "network-0123,51.2,320"))
+    assert right.value == unknown.value == 51.2
+
+
+def test_milliseconds_a_batch_may_be_said_once_more(tmp_path):
+    path = write(tmp_path, "block,ms,unit,of", "a,1,ms,batch", "b,2,ms,")
+    assert [reading.value for reading in read_rows(path)] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("description,median,unit,of,batch,precision,device", "a,1e-3,s,batch,64.0,FP16,phone"),
+        ("model,step_time,unit,of,batch_size,precision,device", "a,1,ms,batch,64,half,phone"),
+    ],
+)
+def test_other_tables_may_say_how_they_were_taken(tmp_path, header, row):
+    (reading,) = read_rows(write(tmp_path, header, row))
+    assert (reading.batch, reading.precision, reading.device) == (64, "fp16", "phone")
+    assert reading.value == 1.0
 
 
 def test_torch_measurements_are_read(tmp_path):

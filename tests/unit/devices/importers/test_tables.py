@@ -37,6 +37,15 @@ def test_a_column_stands_once(tmp_path):
         read_table(path)
 
 
+@pytest.mark.parametrize(("separator", "shown"), [(";", "';'"), ("\t", r"'\\t'")])
+def test_tables_of_spreadsheets_with_decimal_commas_are_told(tmp_path, separator, shown):
+    path = tmp_path / "t.csv"
+    path.write_text(f"digest{separator}ms\na{separator}0,5\n")
+    message = rf"t\.csv, line 1: values are separated by {shown}; expected commas, and points in nu"
+    with pytest.raises(FormatError, match=message):
+        read_table(path)
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "a,b\n"])
 def test_files_without_rows_are_refused(tmp_path, text):
     path = tmp_path / "t.csv"

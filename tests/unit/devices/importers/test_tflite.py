@@ -87,6 +87,56 @@ def test_the_profile_alone_gives_its_sum(tmp_path):
     assert (reading.value, reading.count, reading.spread) == (5.0, 0, None)
 
 
+CSV_HEAD = "node type, first, avg_ms, %, cdf%, mem KB, times called, name"
+FUSED = (
+    "CONV_2D, 1, 1.0, 20%, 20%, 0, 1, [a]:0",
+    "TfLiteXNNPackDelegate, 4, 4.0, 80%, 100%, 0, 1, [out]:9",
+)
+INSIDE = (
+    "Convolution (NHWC F32) IGEMM, 2.5, 2.5, 1%, 1%, 0, 1, Delegate/Conv:0",
+    "Fully Connected, 1.2, 1.2, 1%, 1%, 0, 1, Delegate/FC:1",
+)
+FUSED_PARTS = (("CONV_2D", 1.0), ("TfLiteXNNPackDelegate", 4.0))
+
+
+def table(*rows):
+    return "\n".join([ORDER, CSV_HEAD, *rows, "", "Number of nodes executed: 2", ""])
+
+
+def test_what_a_delegate_does_is_in_its_row_of_the_graph(tmp_path):
+    text = f"{table(*FUSED)}\nDelegate internal: \n{table(*INSIDE)}"
+    reading = read(tmp_path, text, "block-1.csv")
+    assert (reading.value, reading.parts) == (5.0, FUSED_PARTS)
+
+
+def test_a_delegates_operators_in_the_graphs_table_do_not_count_twice(tmp_path):
+    old = [f"DelegateOpInvoke{row[row.index(', ') :]}" for row in INSIDE]
+    reading = read(tmp_path, table(*FUSED, *old), "block-1.csv")
+    assert (reading.value, reading.parts) == (5.0, FUSED_PARTS)
+
+
+def test_other_subgraphs_are_in_the_row_that_calls_them(tmp_path):
+    calls = table("WHILE, 5, 5.0, 100%, 100%, 0, 1, [a]:0")
+    called = table("ADD, .1, .1, 1%, 1%, 0, 1, [x]:0")
+    text = f"Primary graph profile:\n{calls}\nSubgraph (index: 1) profile:\n{called}"
+    reading = read(tmp_path, text, "block-1.csv")
+    assert (reading.value, reading.parts) == (5.0, (("WHILE", 5.0),))
+
+
+def test_the_timed_runs_follow_a_delegate_of_the_initialisation(tmp_path):
+    first = f"{table('Init, 9, 9.0, 1%, 1%, 0, 1, i')}\nDelegate internal: \n{table(*INSIDE)}"
+    text = (
+        f"Profiling Info for Benchmark Initialization:\n{first}\n"
+        f"Operator-wise Profiling Info for Regular Benchmark Runs:\n{table(*FUSED)}"
+    )
+    assert read(tmp_path, text, "block-1.csv").parts == FUSED_PARTS
+
+
+def test_a_delegates_table_alone_is_no_profile(tmp_path):
+    with pytest.raises(FormatError, match="or a table 'Run Order' of the whole graph"):
+        read(tmp_path, f"Delegate internal: \n{table(*INSIDE)}", "block-1.csv")
+
+
 def test_one_run_has_no_spread(tmp_path):
     line = "Average inference timings in us: Warmup: 352, Init: 2491, no stats: 178"
     reading = read(tmp_path, f"count=1 curr=178\n{line}\n")
@@ -113,6 +163,11 @@ def test_a_wrong_summary_is_refused(tmp_path, old, new, message):
     [
         ("avg_ms", "mean", "line 2: expected the columns 'node type' and 'avg ms'"),
         ("4.75", "-4.75", "line 3: avg ms is -4.75; expected a finite number"),
+        (
+            ", 0, 1, [a]:0\nADD",
+            ", 0, nan, [a]:0\nADD",
+            "line 3: times called is nan; expected a fin",
+        ),
         ("4.75", "slow", "line 3: avg ms is 'slow'; expected a number"),
         (", 0, 0, [b]:1", "", "line 4: 6 columns; expected 9"),
     ],

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -52,6 +53,11 @@ def test_a_wrong_trace_is_refused(tmp_path):
         read_trtexec_times(path)
     with pytest.raises(FormatError, match="entry 1: expected an object with computeMs"):
         read_trtexec_times(write(tmp_path / "u.json", [{"name": "x"}]))
+    path = write(tmp_path / "v.json", [trace(0.5), {"computeMs": int("9" * 400)}])
+    with pytest.raises(
+        FormatError, match=r"v.json, entry 2: computeMs is 9+\.\.\.9+; expected a n"
+    ):
+        read_trtexec_times(path)
     with pytest.raises(UsageError, match="time is 'enqueueMs'; give one of computeMs, latencyMs"):
         read_trtexec_times(path, "enqueueMs")
 
@@ -73,7 +79,15 @@ def test_a_profile_is_the_sum_of_its_layers(tmp_path):
         ([{"count": 3}], r'expected a profile of trtexec: \{"count": runs\}, then layers'),
         ([{"name": "a"}, {"name": "b"}], "expected a profile of trtexec"),
         ([{"count": 3}, {"name": "a"}], "expected an object with name, averageMs"),
-        ([{"count": 3}, {"name": "a", "averageMs": -1}], "entry 2: averageMs is -1.0"),
+        (
+            [{"count": 3}, {"name": "a", "averageMs": -1}],
+            "entry 2: averageMs is -1; expected a fin",
+        ),
+        ([{"count": 3}, {"name": "a", "averageMs": math.inf}], "entry 2: averageMs is inf; expect"),
+        ([{"count": math.nan}, {"name": "a", **LAYER}], "entry 1: count is nan; expected an integ"),
+        ([{"count": math.inf}, {"name": "a", **LAYER}], "entry 1: count is inf; expected an integ"),
+        ([{"count": 3.7}, {"name": "a", **LAYER}], "entry 1: count is 3.7; expected an integer"),
+        ([{"count": None}, {"name": "a", **LAYER}], "entry 1: count is None; expected a number"),
         ([{"count": 3}, {"name": "a", "averageMs": 0}], "the sum of the layers is 0.0 ms"),
     ],
 )
