@@ -23,7 +23,7 @@ from moga.devices.blockfiles import MANIFEST, Manifest
 from moga.devices.importers.base import PRECISIONS, Reading
 from moga.devices.importers.detect import read_timings
 from moga.devices.kernels import rules
-from moga.devices.plausible import LEAST_MS, MOST_GMACS_PER_S, check_units, speed
+from moga.devices.plausible import LEAST_MS, check_speed, check_units, speed
 from moga.devices.predict import FEWEST, BlockRoofline
 from moga.devices.profile import sum_blocks
 from moga.errors import FormatError, MogaError, UsageError
@@ -91,7 +91,7 @@ def import_table(
         batch = manifest.batch
     if space is None:
         raise UsageError(f"{path} has no {MANIFEST}; say of which space the times are")
-    readings = read_timings(path, (MANIFEST,))
+    readings = read_timings(path, (MANIFEST,), batch_known=batch is not None)
     extra = manifest.networks if manifest else ()
     table = table_of(
         space,
@@ -321,13 +321,8 @@ def _resolve(
                 f"{times[subject][1]}; keep one of the two"
             )
         latency = reading.latency(batch)
-        gmacs = speed(count_macs(subject) * batch, latency.ms)
-        if gmacs > MOST_GMACS_PER_S:
-            raise FormatError(
-                f"{reading.where}: {latency.ms:g} ms for {_short(reading.subject)} would be "
-                f"{1e9 * gmacs:.1g} multiply-adds a second, more than any device does; is the unit "
-                "right?"
-            )
+        macs = batch * count_macs(subject)
+        check_speed(macs, latency.ms, reading.where, _short(reading.subject))
         times[subject] = (latency, reading.where)
     return times
 

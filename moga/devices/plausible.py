@@ -22,7 +22,6 @@ from moga.networks.count import count_bytes, count_macs
 
 __all__ = [
     "LEAST_MS",
-    "MOST_GMACS_PER_S",
     "check_speed",
     "check_units",
     "speed",
@@ -33,7 +32,7 @@ Array = NDArray[np.float64]
 
 LEAST_MS: Final = 1e-4
 """No device launches a block's kernels in a tenth of a microsecond."""
-MOST_GMACS_PER_S: Final = 1e7
+_MOST_GMACS_PER_S: Final = 1e7
 """Ten times what the fastest accelerators do at their lowest precision."""
 _USUAL_GMACS_PER_S: Final = (0.01, 1e6)
 """From a microcontroller of some ten megahertz to the fastest accelerators' peak."""
@@ -78,10 +77,10 @@ def check_speed(macs: float, ms: float, where: str, subject: str) -> None:
         subject: what was timed, in a few words.
 
     Raises:
-        FormatError: more than `MOST_GMACS_PER_S`, naming the row.
+        FormatError: more than 1e16 multiply-adds a second, naming the row.
     """
     gmacs = speed(macs, ms)
-    if gmacs > MOST_GMACS_PER_S:
+    if gmacs > _MOST_GMACS_PER_S:
         raise FormatError(
             f"{where}: {ms:g} ms for {subject} would be {1e9 * gmacs:.1g} multiply-adds a second, "
             "more than any device does; is the unit right?"

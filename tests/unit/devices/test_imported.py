@@ -378,3 +378,13 @@ def test_times_of_networks_alone(tmp_path):
     text = json.dumps(BLOCKS[0].to_dict())
     with pytest.raises(FormatError, match=r"x: .* names no block and no network"):
         network_times([Reading(text, "block", 1.0, False, "x")], SPACE)
+
+
+def test_times_of_an_image_need_a_batch_that_somebody_says(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = [f"{block.digest},1,ms,image" for block in unique_blocks(SPACE)]
+    path.write_text("\n".join(["digest,latency,unit,of", *rows]))
+    message = "line 2: the time of an image, but nothing says how many images a batch has; give a"
+    with pytest.raises(FormatError, match=message):
+        import_table(path, SPACE)
+    assert import_table(path, SPACE, batch=1).provenance["batch"] == 1
