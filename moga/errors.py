@@ -12,6 +12,7 @@
     │   ├── RunInUse                     another process has the run directory open
     │   └── MissingExtra                 an optional library is absent; names the install command
     ├── Exhausted                        a searcher has nothing left to propose
+    ├── SearcherFailed                   the process of a remote searcher has ended
     ├── TooManyFailures                  evaluations fail one after another; the run stops
     ├── ExportFailed                     an exported file computes something else than the network
     └── MeasurementFailed                a device could not time or build something
@@ -35,6 +36,7 @@ __all__ = [
     "NotInSpace",
     "RunInUse",
     "RunMismatch",
+    "SearcherFailed",
     "TooManyFailures",
     "UnknownName",
     "UsageError",
@@ -120,6 +122,10 @@ class MissingExtra(UsageError):
 
 class Exhausted(MogaError):
     """A searcher has nothing left to propose."""
+
+
+class SearcherFailed(MogaError):
+    """A searcher's own process has ended."""
 
 
 class TooManyFailures(MogaError):

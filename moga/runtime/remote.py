@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from moga.contracts import Genomes, Observations, Searcher
+from moga.errors import SearcherFailed
 from moga.runtime.ray import start_ray
 
 __all__ = ["Pending", "RemoteSearcher", "remote"]
@@ -37,7 +39,14 @@ def remote(
 
     start_ray()
     actor = ray.remote(_Actor).options(num_cpus=cpus, num_gpus=gpus)
-    return RemoteSearcher(actor.remote(factory, args, kwargs))
+    return RemoteSearcher(actor.remote(factory, args, kwargs), _name_of(factory))
+
+
+def _name_of(factory: Callable[..., Searcher]) -> str:
+    if isinstance(factory, partial):
+        given = next(iter(factory.args), None)
+        return given if isinstance(given, str) else _name_of(given or factory.func)
+    return str(getattr(factory, "__qualname__", type(factory).__qualname__))
 
 
 class _Actor:
@@ -69,10 +78,14 @@ class RemoteSearcher(Searcher):
 
     Args:
         actor: handle of the actor; `remote` makes it.
+        name: of the searcher, for messages.
+
+    Raises:
+        SearcherFailed: by every method, where the actor has ended.
     """
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, actor: Any, name: str = "searcher") -> None:
+        self._actor, self.name = actor, name
 
     def ask(self, n: int) -> Genomes:
         """Return (m, genes) new genomes, m <= n."""
@@ -94,7 +107,7 @@ class RemoteSearcher(Searcher):
 
     def later(self, method: str, *args: Any) -> "Pending":
         """Call a method without waiting for it; calls are carried out in their order."""
-        return Pending(self._actor.call.remote(method, *args))
+        return Pending(self._actor.call.remote(method, *args), self.name)
 
     def close(self) -> None:
         """End the actor."""
@@ -111,10 +124,11 @@ class Pending:
 
     Args:
         reference: Ray's reference to the result.
+        name: of the searcher, for messages.
     """
 
-    def __init__(self, reference: Any) -> None:
-        self._reference = reference
+    def __init__(self, reference: Any, name: str) -> None:
+        self._reference, self._name = reference, name
 
     @property
     def ready(self) -> bool:
@@ -124,14 +138,24 @@ class Pending:
         return bool(ray.wait([self._reference], timeout=0)[0])
 
     def get(self) -> Any:
-        """Wait for the call and return what it returned; what it raised is raised here."""
+        """Wait for the call and return what it returned; what it raised is raised here.
+
+        Raises:
+            SearcherFailed: the searcher's actor has ended.
+        """
         import ray
-        from ray.exceptions import RayTaskError
+        from ray.exceptions import RayActorError, RayTaskError
 
         try:
             return copy.deepcopy(ray.get(self._reference))
         except RayTaskError as error:
             raise error.cause from error
+        except RayActorError as error:
+            raise SearcherFailed(
+                f"the process of the searcher {self._name} has ended (killed, out of memory, or "
+                f"its machine is gone): {str(error).strip().splitlines()[0]} Continue the run by the "
+                "same command, or without remote"
+            ) from error
 
     @staticmethod
     def wait(pending: "Sequence[Pending]") -> None:

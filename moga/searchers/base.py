@@ -13,7 +13,7 @@ from moga.errors import Exhausted, FormatError, InvalidGenome, UsageError
 from moga.searchers.arguments import check_genomes
 from moga.spaces.base import mutate, sample_sobol, sample_uniform
 
-__all__ = ["BaseSearcher", "starting_genomes", "take_first"]
+__all__ = ["BaseSearcher", "Opening", "starting_genomes"]
 
 _ROUNDS: Final = 8
 """How often the method itself is asked again for what turned out to be seen already."""
@@ -123,12 +123,14 @@ class BaseSearcher(Searcher):
     def _tell(self, observations: Observations) -> None:
         """Learn from rows that are exact, told for the first time, and in canonical form.
 
-        Costs may hold nan only where `violations` is above 0.
+        Costs are finite, or nan where `violations` is above 0.
         """
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as JSON values and numpy arrays."""
         return {
+            "sizes": self.sizes,
+            "objectives": len(self.problem.objectives),
             "rng": self.rng.bit_generator.state,
             "seen": self._unpack(b"".join(self._seen)),
             "told": np.fromiter(self._seen.values(), dtype=bool, count=len(self._seen)),
@@ -142,14 +144,16 @@ class BaseSearcher(Searcher):
         """Take over what `state_dict` gave; the next `ask` is as it would have been there.
 
         Raises:
-            FormatError: the state of a searcher over other genes, or of another random generator.
+            FormatError: the state of a searcher over other genes or objectives, or of another
+                random generator.
         """
-        seen = np.asarray(state["seen"], dtype=np.int64)
-        if seen.ndim != 2 or seen.shape[1] != len(self.sizes):
+        of = np.asarray(state["sizes"]).tolist(), int(state["objectives"])
+        if of != (expected := (self.sizes.tolist(), len(self.problem.objectives))):
             raise FormatError(
-                f"a searcher's state over {len(self.sizes)} genes was expected; got genomes of "
-                f"shape {seen.shape}"
+                f"a searcher's state over genes of {expected[0]} values and {expected[1]} "
+                f"objectives was expected; got one over genes of {of[0]} and {of[1]} objectives"
             )
+        seen = np.asarray(state["seen"], dtype=np.int64).reshape(-1, len(self.sizes))
         if (name := state["rng"]["bit_generator"]) != self.rng.bit_generator.state["bit_generator"]:
             raise FormatError(f"the state holds random numbers of {name}; give a generator of it")
         self.rng.bit_generator.state = state["rng"]
@@ -218,14 +222,50 @@ class BaseSearcher(Searcher):
         return np.array(rows, dtype=np.int64).reshape(-1, len(self.sizes))
 
 
-def take_first(waiting: Genomes, n: int, foreign: int) -> tuple[Genomes, Genomes]:
-    """Split what is still to be asked first into up to n genomes and the rest.
+class Opening:
+    """What a searcher asks before it has learned anything: what a user gave, then a filling.
 
-    Each result that others brought (`BaseSearcher.foreign`) makes one of the last ones needless:
-    a searcher that joins others need not draw a first population of its own.
+    Each result that others brought (`BaseSearcher.foreign`) makes one of the filling needless: a
+    searcher that joins others need not draw a first population of its own. What was given is asked
+    in any case.
+
+    Args:
+        genomes: what is to be asked, shape (m, genes).
+        given: how many of them, from the first on, a user gave.
     """
-    n = max(min(n, len(waiting) - foreign), 0)
-    return waiting[:n], waiting[n:]
+
+    def __init__(self, genomes: Genomes, given: int = 0) -> None:
+        self.genomes, self.given = genomes, given
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        start: str | Sequence[Sequence[int]] | Genomes,
+        n: int,
+        rng: np.random.Generator,
+    ) -> "Opening":
+        """Return what `starting_genomes` gives; it raises the same."""
+        genomes = starting_genomes(problem, start, n, rng)
+        return cls(genomes, 0 if isinstance(start, str) else len(start))
+
+    def take(self, n: int, foreign: int) -> Genomes:
+        """Take out up to n genomes, shape (m, genes); m is 0 where nothing is left to ask."""
+        left = len(self.genomes) - foreign
+        m = max(min(n, max(left, self.given)), 0)
+        first, self.genomes = self.genomes[:m], self.genomes[m:]
+        self.given = max(self.given - m, 0)
+        return first
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is left."""
+        return {"genomes": self.genomes, "given": self.given}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        genomes = np.array(state["genomes"], dtype=np.int64)
+        self.genomes = genomes.reshape(-1, self.genomes.shape[1])
+        self.given = int(state["given"])
 
 
 def starting_genomes(
@@ -259,7 +299,7 @@ def starting_genomes(
 def _select(observations: Observations, genomes: Genomes, rows: NDArray[np.bool_]) -> Observations:
     return Observations(
         genomes=np.asarray(genomes[rows], dtype=np.int64),
-        costs=observations.costs[rows],
+        costs=np.where(np.isfinite(costs := observations.costs[rows]), costs, np.nan),
         violations=observations.violations[rows],
         spread=observations.spread[rows],
         bounded=observations.bounded[rows],

@@ -19,7 +19,7 @@ from moga.contracts import Costs, Genomes, Observations, Problem
 from moga.errors import UsageError
 from moga.pareto.dominance import nondominated
 from moga.searchers.arguments import check_integer
-from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.base import BaseSearcher, Opening
 from moga.searchers.crowding import weighted_crowding
 from moga.searchers.gaussian import Encoding, GaussianProcess, Hypers, Points, Prediction
 from moga.searchers.improvement import MOST_OBJECTIVES, expected_volume
@@ -88,7 +88,7 @@ class Bayes(BaseSearcher):
         self.cap = cap
         self.sample = sample_sobol(self.sizes, _SAMPLE, rng)
         self._scale()
-        self.waiting = starting_genomes(problem, start, initial, rng)
+        self.opening = Opening.of(problem, start, initial, rng)
         self.genomes, self.pending = self._stack([]), self._stack([])
         self.costs = np.empty((0, len(problem.objectives)))
         self.feasible = np.empty(0, dtype=bool)
@@ -118,8 +118,7 @@ class Bayes(BaseSearcher):
         self.pending = self.pending[np.array(open_, dtype=bool)]
 
     def _ask(self, n: int, attempt: int) -> Genomes:
-        first, self.waiting = take_first(self.waiting, n, self.foreign)
-        if len(first):
+        if len(first := self.opening.take(n, self.foreign)):
             return first
         pool = self._candidates()
         if len(self.costs) < 4 or attempt or not len(pool):
@@ -245,12 +244,12 @@ class Bayes(BaseSearcher):
         return {
             **super().state_dict(),
             "sample": self.sample,
-            "waiting": self.waiting,
+            "opening": self.opening.state_dict(),
             "genomes": self.genomes,
             "costs": self.costs,
             "feasible": self.feasible,
             "pending": self.pending,
-            "hypers": np.array([h.flat() for h in self.hypers]).reshape(len(self.hypers), -1),
+            "hypers": [h.flat() for h in self.hypers],
             "fitted": self.fitted,
         }
 
@@ -261,7 +260,8 @@ class Bayes(BaseSearcher):
             FormatError: the state of a searcher over other genes.
         """
         super().load_state_dict(state)
-        for name in ("sample", "waiting", "genomes", "pending"):
+        self.opening.load_state_dict(state["opening"])
+        for name in ("sample", "genomes", "pending"):
             setattr(self, name, np.array(state[name], dtype=np.int64).reshape(-1, len(self.sizes)))
         self._scale()
         self.costs = np.array(state["costs"], dtype=np.float64).reshape(

@@ -52,8 +52,9 @@ def survive(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Choose who survives: feasible before infeasible, then rank, then weighted crowding.
 
-    pymoo's survival does the sorting. Infeasible rows come in order of their violation, whatever
-    their costs. Rows must not have failed: pymoo would rank nan above what is dominated.
+    pymoo's survival sorts into fronts; those that survive whole it leaves in the order of the rows,
+    so that they are sorted by crowding here. Infeasible rows come in order of their violation,
+    whatever their costs. Rows must not have failed: pymoo would rank nan above what is dominated.
 
     Args:
         costs: shape (n, objectives); not used where infeasible.
@@ -86,6 +87,8 @@ def survive(
         rows = feasible[kept]
         rank = members[kept].get("rank").astype(np.int64)
         crowding = members[kept].get("crowding").astype(np.float64)
+        order = np.lexsort((-crowding, rank))
+        rows, rank, crowding = rows[order], rank[order], crowding[order]
     behind = infeasible[: n - len(rows)]
     last = int(rank.max(initial=-1)) + 1
     return (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from moga.contracts import Costs, Genomes, Observations, Problem
 from moga.pareto import nondominated_ranks
 from moga.searchers.arguments import check_integer, check_word
-from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.base import BaseSearcher, Opening
 from moga.searchers.preselection import Preselection
 from moga.spaces.base import mutate, sample_uniform
 
@@ -65,14 +65,13 @@ class RegularizedEvolution(BaseSearcher):
         super().__init__(problem, rng)
         self.population, self.sample, self.best = population, sample, best
         self.preselection = Preselection(problem, oversample)
-        self.waiting = starting_genomes(problem, start, population, rng)
+        self.opening = Opening.of(problem, start, population, rng)
         self.genomes = self._stack([])
         self.costs = np.empty((0, len(problem.objectives)))
         self.violations = np.empty(0)
 
     def _ask(self, n: int, attempt: int) -> Genomes:
-        first, self.waiting = take_first(self.waiting, n, self.foreign)
-        if len(first):
+        if len(first := self.opening.take(n, self.foreign)):
             return first
         if not len(self.genomes):
             return sample_uniform(self.sizes, n, self.rng)
@@ -124,7 +123,7 @@ class RegularizedEvolution(BaseSearcher):
         """Return all state as JSON values and numpy arrays."""
         return {
             **super().state_dict(),
-            "waiting": self.waiting,
+            "opening": self.opening.state_dict(),
             "genomes": self.genomes,
             "costs": self.costs,
             "violations": self.violations,
@@ -138,7 +137,7 @@ class RegularizedEvolution(BaseSearcher):
             FormatError: the state of a searcher over other genes.
         """
         super().load_state_dict(state)
-        self.waiting = np.array(state["waiting"], dtype=np.int64)
+        self.opening.load_state_dict(state["opening"])
         self.genomes = np.array(state["genomes"], dtype=np.int64)
         self.costs = np.array(state["costs"], dtype=np.float64)
         self.violations = np.array(state["violations"], dtype=np.float64)

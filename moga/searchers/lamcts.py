@@ -34,7 +34,7 @@ from moga.contracts import Costs, Gene, Genomes, Observations, Problem
 from moga.errors import UsageError
 from moga.pareto.dominance import nondominated, nondominated_ranks
 from moga.searchers.arguments import check_integer, check_number
-from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.base import BaseSearcher, Opening
 from moga.searchers.improvement import MOST_OBJECTIVES, expected_volume
 from moga.searchers.regions import LEAST, Region, backpropagate, inside, select
 from moga.spaces.base import mutate, sample_sobol, sample_uniform
@@ -106,8 +106,8 @@ class LAMCTS(BaseSearcher):
         check_number("exploration", exploration, 0)
         super().__init__(problem, rng)
         self.leaf, self.exploration, self.cap = leaf, exploration, cap
-        self.waiting = starting_genomes(problem, start, initial, rng)
-        known = problem.known(self.waiting)
+        self.opening = Opening.of(problem, start, initial, rng)
+        known = problem.known(self.opening.genomes)
         self.known = np.asarray(~np.isnan(known).any(axis=0))
         self.stratum = _Stratum.of(problem, self.known, metric, lower, upper)
         self.columns = np.arange(len(problem.objectives))
@@ -115,8 +115,9 @@ class LAMCTS(BaseSearcher):
         if self.stratum is not None:
             self.columns = np.flatnonzero(~self.known)
             self.pool = self._drawn(self.stratum, pool)
-            given = self.waiting if not isinstance(start, str) else self._stack([])
-            self.waiting = np.concatenate([given, self.pool])[:initial]
+            given = self.opening.genomes[: self.opening.given]
+            filling = self.pool[: max(initial - len(given), 0)]
+            self.opening = Opening(np.concatenate([given, filling]), len(given))
         if len(self.columns) > (1 if self.stratum else MOST_OBJECTIVES) or not len(self.columns):
             allowed = "one objective that is not known" if self.stratum else "1 to 3 objectives"
             raise UsageError(f"lamcts works on {allowed}; here it has {len(self.columns)}")
@@ -127,8 +128,7 @@ class LAMCTS(BaseSearcher):
         self.parameters: dict[int, NDArray[np.float64]] = {}
 
     def _ask(self, n: int, attempt: int) -> Genomes:
-        first, self.waiting = take_first(self.waiting, n, self.foreign)
-        if len(first):
+        if len(first := self.opening.take(n, self.foreign)):
             return first
         if len(self.costs) < LEAST or attempt:
             return self._anything(n)
@@ -246,7 +246,7 @@ class LAMCTS(BaseSearcher):
         """Return all state as JSON values and numpy arrays."""
         return {
             **super().state_dict(),
-            "waiting": self.waiting,
+            "opening": self.opening.state_dict(),
             "pool": self.pool,
             "genomes": self.genomes,
             "costs": self.costs,
@@ -263,7 +263,8 @@ class LAMCTS(BaseSearcher):
             FormatError: the state of a searcher over other genes.
         """
         super().load_state_dict(state)
-        for name in ("waiting", "pool", "genomes"):
+        self.opening.load_state_dict(state["opening"])
+        for name in ("pool", "genomes"):
             setattr(self, name, np.array(state[name], dtype=np.int64).reshape(-1, len(self.sizes)))
         shape = (-1, len(self.problem.objectives))
         self.costs = np.array(state["costs"], dtype=np.float64).reshape(shape)

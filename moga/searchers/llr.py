@@ -15,7 +15,7 @@ from moga.contracts import Costs, Genome, Genomes, Observations, Problem
 from moga.errors import UsageError
 from moga.pareto.dominance import nondominated
 from moga.searchers.arguments import check_integer, check_word
-from moga.searchers.base import BaseSearcher, take_first
+from moga.searchers.base import BaseSearcher, Opening
 from moga.searchers.combine import added_area, best_combinations, undominated
 from moga.searchers.superblocks import Fit, Moments, Regression, super_blocks
 from moga.spaces.base import sample_uniform
@@ -167,7 +167,7 @@ class LLR(BaseSearcher):
         if self._asked < 0:
             self._start(self._perturbations(), 0)
         foreign = self.foreign if self.regression == "ridge" else 0
-        first, _ = take_first(self.plan[self._asked :], n, foreign)
+        first = Opening(self.plan[self._asked :]).take(n, foreign)
         if len(first):
             self._asked += len(first)
             return first

@@ -8,7 +8,7 @@ import numpy as np
 from moga.contracts import Genomes, Observations, Problem
 from moga.pareto import nondominated
 from moga.searchers.arguments import check_integer
-from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.base import BaseSearcher, Opening
 from moga.searchers.preselection import Preselection
 from moga.spaces.base import mutate, sample_uniform
 
@@ -52,15 +52,14 @@ class LocalSearch(BaseSearcher):
     ) -> None:
         check_integer("initial", initial)
         super().__init__(problem, rng)
-        self.preselection = Preselection(problem, oversample)
-        self.waiting = starting_genomes(problem, start, initial, rng)
+        self.preselection = Preselection(problem, oversample, np.ones(len(problem.objectives)))
+        self.opening = Opening.of(problem, start, initial, rng)
         self.front = self._stack([])
         self.costs = np.empty((0, len(problem.objectives)))
         self.violation = np.inf
 
     def _ask(self, n: int, attempt: int) -> Genomes:
-        first, self.waiting = take_first(self.waiting, n, self.foreign)
-        if len(first):
+        if len(first := self.opening.take(n, self.foreign)):
             return first
         if not len(self.front):
             return sample_uniform(self.sizes, n, self.rng)
@@ -89,7 +88,7 @@ class LocalSearch(BaseSearcher):
         """Return all state as JSON values and numpy arrays."""
         return {
             **super().state_dict(),
-            "waiting": self.waiting,
+            "opening": self.opening.state_dict(),
             "front": self.front,
             "costs": self.costs,
             "violation": self.violation if np.isfinite(self.violation) else None,
@@ -103,7 +102,7 @@ class LocalSearch(BaseSearcher):
             FormatError: the state of a searcher over other genes.
         """
         super().load_state_dict(state)
-        self.waiting = np.array(state["waiting"], dtype=np.int64)
+        self.opening.load_state_dict(state["opening"])
         self.front = np.array(state["front"], dtype=np.int64)
         self.costs = np.array(state["costs"], dtype=np.float64)
         self.violation = np.inf if state["violation"] is None else float(state["violation"])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from moga.contracts import Genomes, Observations, Problem
 from moga.searchers.arguments import check_integer, check_number, check_word
-from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.base import BaseSearcher, Opening, starting_genomes
 from moga.searchers.crowding import survive
 from moga.searchers.mutation import HierarchicalMutation, Rates
 from moga.searchers.preselection import Preselection
@@ -91,14 +91,13 @@ class NSGA2(BaseSearcher):
         self.survivors = _Members.none(problem)
         self.waiting = _Members.none(problem)  # results of a generation that is not complete
         self.begun = False  # whether the first generation was told
-        self.initial: Genomes | None = None
+        self.opening: Opening | None = None
         starting_genomes(problem, start, 0, np.random.default_rng(0))  # refuse it now, not later
 
     def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - every attempt is alike
-        if self.initial is None:
-            self.initial = starting_genomes(self.problem, self.start, self.population, self.rng)
-        first, self.initial = take_first(self.initial, n, self.foreign)
-        if len(first):
+        if self.opening is None:
+            self.opening = Opening.of(self.problem, self.start, self.population, self.rng)
+        if len(first := self.opening.take(n, self.foreign)):
             return first
         parents = self.survivors if len(self.survivors) else self._ranked(self.waiting)
         if len(parents) < 2:
@@ -165,8 +164,7 @@ class NSGA2(BaseSearcher):
         """Return all state as JSON values and numpy arrays."""
         return {
             **super().state_dict(),
-            "initial": self._stack([]) if self.initial is None else self.initial,
-            "started": self.initial is not None,
+            "opening": None if self.opening is None else self.opening.state_dict(),
             "survivors": self.survivors.state_dict(),
             "waiting": self.waiting.state_dict(),
             "begun": self.begun,
@@ -181,7 +179,10 @@ class NSGA2(BaseSearcher):
             FormatError: the state of a searcher over other genes.
         """
         super().load_state_dict(state)
-        self.initial = np.array(state["initial"], dtype=np.int64) if state["started"] else None
+        self.opening = None
+        if state["opening"] is not None:
+            self.opening = Opening(self._stack([]))
+            self.opening.load_state_dict(state["opening"])
         self.survivors = _Members(**{k: np.array(v) for k, v in state["survivors"].items()})
         self.waiting = _Members(**{k: np.array(v) for k, v in state["waiting"].items()})
         self.begun = bool(state["begun"])

@@ -46,7 +46,7 @@ class Portfolio(BaseSearcher):
     best alone. It gets the random numbers that it would have alone, so that a portfolio of one is
     that one. The box in which hypervolume is measured spans what was seen so far and a tenth
     beyond. All of this but the window is ours. Members share first populations: see
-    `moga.searchers.base.take_first`. By default `auto` is the first, so that a portfolio costs
+    `moga.searchers.base.Opening`. By default `auto` is the first, so that a portfolio costs
     little beside the best single searcher where few evaluations can be had.
 
     With ``remote=True`` each member is a Ray actor, which reserves no CPU, and thinks ahead: its
@@ -87,7 +87,7 @@ class Portfolio(BaseSearcher):
             if isinstance(spec, str):
                 registry.parameters("searcher", spec)
         super().__init__(problem, rng)
-        self.window = window
+        self.window, self.remote = window, remote
         self.names = [spec if isinstance(spec, str) else _named(spec) for spec in searchers]
         make = _remote if remote else _local
         self.members = [
@@ -96,28 +96,32 @@ class Portfolio(BaseSearcher):
         ]
         self.gains: list[deque[float]] = [deque(maxlen=window) for _ in self.members]
         self.lately: deque[float] = deque(maxlen=window)
-        self.asked = np.zeros(len(self.members), dtype=np.int64)
         self.turn, self.turns = 0, np.zeros(len(self.members), dtype=np.int64)
         self.owners: dict[bytes, int] = {}
         self.front = np.empty((0, len(problem.objectives)))
         self.box = np.array([np.full(len(problem.objectives), s) for s in (np.inf, -np.inf)])
 
     def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - members see to repeats
-        waiting = False
-        for member in self._order():
-            try:
-                genomes = self.members[member].ask(n)
-            except Exhausted:
-                continue
-            source = f"what the member {self.names[member]} of the portfolio proposed"
-            genomes = check_genomes(source, genomes, self.problem)
-            if len(genomes):
-                return self._owned(genomes, member)
-            waiting = True
-        return self._stack([]) if waiting else sample_uniform(self.sizes, n, self.rng)
+        for _ in range(1 + self.remote):  # what waited when it was asked ahead knows more now
+            waiting = False
+            for member in self._order(n):
+                try:
+                    genomes = self.members[member].ask(n)
+                except Exhausted:
+                    continue
+                source = f"what the member {self.names[member]} of the portfolio proposed"
+                genomes = check_genomes(source, genomes, self.problem)
+                if len(genomes):
+                    return self._owned(genomes, member)
+                waiting = True
+            if not waiting:
+                return sample_uniform(self.sizes, n, self.rng)
+        return self._stack([])
 
-    def _order(self) -> list[int]:
+    def _order(self, n: int) -> list[int]:
         """Return the members, the one to ask first; those that think are behind all others."""
+        for each in self.members:
+            each.prepare(n)
         self.turn += 1
         rates = self.rates()
         rates[0] *= _LEAD
@@ -145,7 +149,6 @@ class Portfolio(BaseSearcher):
     def _owned(self, genomes: Genomes, member: int) -> Genomes:
         """Note who proposed what is new."""
         new = self.unseen(genomes)
-        self.asked[member] += len(new)
         self.turns[member] = self.turn
         self.owners.update(dict.fromkeys(self._keys(new), member))
         return genomes
@@ -205,7 +208,6 @@ class Portfolio(BaseSearcher):
             "members": [member.state_dict() for member in self.members],
             "gains": [list(gains) for gains in self.gains],
             "lately": list(self.lately),
-            "asked": self.asked.copy(),
             "turn": self.turn,
             "turns": self.turns.copy(),
             "owned": self._unpack(b"".join(self.owners)),
@@ -230,7 +232,6 @@ class Portfolio(BaseSearcher):
             member.load_state_dict(its)
         self.gains = [deque(gains, maxlen=self.window) for gains in state["gains"]]
         self.lately = deque(state["lately"], maxlen=self.window)
-        self.asked = np.array(state["asked"], dtype=np.int64)
         self.turn, self.turns = int(state["turn"]), np.array(state["turns"], dtype=np.int64)
         owned = self._keys(np.asarray(state["owned"], dtype=np.int64))
         self.owners = dict(zip(owned, map(int, state["owners"]), strict=True))
@@ -256,6 +257,9 @@ class _Member:
     def wait(members: "Sequence[_Member]") -> None:
         """Wait until a member does not think."""
         Pending.wait([m.pending for m in members if isinstance(m, _Remote) and m.pending])
+
+    def prepare(self, n: int) -> None:
+        """Begin to think about the next n genomes, where that is done elsewhere."""
 
     def ask(self, n: int) -> Genomes:
         return self.searcher.ask(n)
@@ -283,20 +287,35 @@ class _Remote(_Member):
         super().__init__(searcher)
         self.pending: Pending | None = None
         self.ahead: Genomes | None = None
+        self.told: deque[Pending] = deque()
 
     @property
     def thinking(self) -> bool:  # type: ignore[override]
         """Whether the batch ahead is not there yet."""
         return self.pending is not None and not self.pending.ready
 
+    def prepare(self, n: int) -> None:
+        """Ask ahead where nothing is on its way.
+
+        Raises:
+            Exception: what the searcher raised when it was told something.
+        """
+        while self.told and self.told[0].ready:
+            self.told.popleft().get()
+        if self.pending is None and self.ahead is None:
+            self.pending = self.searcher.later("ask", n)
+
     def ask(self, n: int) -> Genomes:
         """Return what was asked ahead, at most n, and ask ahead again.
+
+        Nothing, where it waited for results when it was asked ahead: it is asked again, and has
+        been told more by then.
 
         Raises:
             Exhausted: the searcher has nothing left.
         """
         genomes = self._arrived()
-        if genomes is None or not len(genomes):
+        if genomes is None:
             genomes = self.searcher.ask(n)
         genomes, rest = genomes[:n], genomes[n:]
         if len(rest):
@@ -312,10 +331,12 @@ class _Remote(_Member):
 
     def tell(self, observations: Observations) -> None:
         """Pass on what became of genomes, without waiting."""
-        self.searcher.later("tell", observations)
+        self.told.append(self.searcher.later("tell", observations))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the searcher's state, and what it was asked ahead."""
+        while self.told:
+            self.told.popleft().get()
         try:
             self.ahead = self._arrived()
         except Exhausted:

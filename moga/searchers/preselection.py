@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moga.contracts import Costs, Genomes, Observations, Problem
 from moga.errors import FormatError
@@ -39,14 +40,18 @@ class Preselection:
     Args:
         problem: what is searched; its `known` decides whether there is anything to do.
         oversample: how many children are bred for each that is offered; 1: no pre-selection.
+        weights: of the objectives in the crowding, shape (objectives,); None: the problem's.
 
     Raises:
         UsageError: an oversample below 1.
     """
 
-    def __init__(self, problem: Problem, oversample: int) -> None:
+    def __init__(
+        self, problem: Problem, oversample: int, weights: NDArray[np.float64] | None = None
+    ) -> None:
         check_integer("oversample", oversample)
         self.problem = problem
+        self.weights = problem.weights if weights is None else weights
         reference = np.asarray(problem.reference, dtype=np.int64)[None]
         self.hard = np.isnan(problem.known(reference)[0])
         useful = self.hard.any() and not self.hard.all()
@@ -85,9 +90,7 @@ class Preselection:
             self._renew()
         children = new
         costs = np.concatenate([self._estimates(children), self.costs[nondominated(self.costs)]])
-        rows, *_ = survive(
-            costs, np.zeros(len(costs)), self.problem.weights, len(costs), searcher.rng
-        )
+        rows, *_ = survive(costs, np.zeros(len(costs)), self.weights, len(costs), searcher.rng)
         return children[rows[rows < len(children)][:n]]
 
     def _estimates(self, children: Genomes) -> Costs:

@@ -7,7 +7,7 @@ import numpy as np
 
 from moga.contracts import Genomes, Observations, Problem
 from moga.searchers.arguments import check_integer
-from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.base import BaseSearcher, Opening
 from moga.spaces.base import sample_uniform
 
 __all__ = ["RandomSearch"]
@@ -38,10 +38,10 @@ class RandomSearch(BaseSearcher):
     ) -> None:
         check_integer("initial", initial, 0)
         super().__init__(problem, rng)
-        self.initial = starting_genomes(problem, start, initial, rng)
+        self.opening = Opening.of(problem, start, initial, rng)
 
     def _ask(self, n: int, attempt: int) -> Genomes:  # noqa: ARG002 - every attempt is alike
-        first, self.initial = take_first(self.initial, n, self.foreign)
+        first = self.opening.take(n, self.foreign)
         return first if len(first) else sample_uniform(self.sizes, n, self.rng)
 
     def _tell(self, observations: Observations) -> None:
@@ -49,7 +49,7 @@ class RandomSearch(BaseSearcher):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as JSON values and numpy arrays."""
-        return {**super().state_dict(), "initial": self.initial}
+        return {**super().state_dict(), "opening": self.opening.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave; the next `ask` is as it would have been there.
@@ -58,4 +58,4 @@ class RandomSearch(BaseSearcher):
             FormatError: the state of a searcher over other genes.
         """
         super().load_state_dict(state)
-        self.initial = np.array(state["initial"], dtype=np.int64)
+        self.opening.load_state_dict(state["opening"])

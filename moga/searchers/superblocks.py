@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Gene, Genomes, Problem, is_number
-from moga.errors import FormatError
+from moga.errors import FormatError, UsageError
 
 __all__ = ["Fit", "Moments", "Regression", "SuperBlock", "super_blocks"]
 
@@ -41,6 +41,9 @@ class SuperBlock:
             (or factor of one), and one slope for each ordinal gene, shared by all types. "paper":
             for each type its own slopes and no offset.
         choices: at most this many choices are listed, spread evenly over all.
+
+    Raises:
+        UsageError: "paper", and more than 256 types.
     """
 
     def __init__(
@@ -59,6 +62,11 @@ class SuperBlock:
         self._slopes = [_scaled(gene, at) for gene, at in zip(genes, reference, strict=True)]
         self._ordinal = np.array([g.kind == "ordinal" and len(g) > 1 for g in genes])
         self._strides, self._types = _type_strides(genes)
+        if regression == "paper" and self._types > _TYPES:
+            raise UsageError(
+                f"the super-block {name!r} has {self._types} types, too many for slopes of their "
+                f"own (at most {_TYPES}); give regression='ridge'"
+            )
         self._factors = [
             (index, stride, size)
             for index, gene in enumerate(genes)
@@ -140,12 +148,16 @@ def _scaled(gene: Gene, reference: int) -> NDArray[np.float64]:
 
 
 def _type_strides(genes: Sequence[Gene]) -> tuple[NDArray[np.int64], int]:
-    strides, types = np.zeros(len(genes), dtype=np.int64), 1
-    for index, gene in enumerate(genes):
-        if gene.kind == "categorical":
-            strides[index] = types
-            types *= len(gene)
-    return strides, types
+    """Return what each gene's value adds to the number of a type, and how many types there are.
+
+    Nothing, where there are more than `_TYPES`: then types have no columns.
+    """
+    strides, types = [], 1
+    for gene in genes:
+        strides.append(types if gene.kind == "categorical" else 0)
+        types *= len(gene) if gene.kind == "categorical" else 1
+    used = np.array(strides if types <= _TYPES else [0] * len(genes), dtype=np.int64)
+    return used, types
 
 
 def _spread(sizes: NDArray[np.int64], most: int, reference: NDArray[np.int64]) -> Genomes:
@@ -153,15 +165,28 @@ def _spread(sizes: NDArray[np.int64], most: int, reference: NDArray[np.int64]) -
 
     They are steps of a golden section around the list of all, so that no gene is left out.
     """
-    count = math.prod(sizes.tolist())
+    each = sizes.tolist()
+    count = math.prod(each)
     if count <= most:
-        return np.array(list(itertools.product(*map(range, sizes.tolist()))), dtype=np.int64)
+        return np.array(list(itertools.product(*map(range, each))), dtype=np.int64)
     step = int(count * (math.sqrt(5) - 1) / 2)
     while math.gcd(step, count) > 1:
         step += 1
     flat = {(i * step) % count for i in range(most)}
-    flat.add(int(np.ravel_multi_index(reference.tolist(), sizes.tolist())))
-    return np.stack(np.unravel_index(sorted(flat), sizes.tolist()), axis=1).astype(np.int64)
+    number = 0  # Python's integers: numpy's end at 2 ** 63, and at 64 genes
+    for value, size in zip(reference.tolist(), each, strict=True):
+        number = number * size + value
+    flat.add(number)
+    return np.array([_digits(number, each) for number in sorted(flat)], dtype=np.int64)
+
+
+def _digits(number: int, sizes: Sequence[int]) -> list[int]:
+    """Return the digits of a number in mixed radix, the first gene's first."""
+    digits = []
+    for size in reversed(sizes):
+        number, digit = divmod(number, size)
+        digits.append(digit)
+    return digits[::-1]
 
 
 @dataclasses.dataclass(frozen=True)

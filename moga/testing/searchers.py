@@ -33,7 +33,7 @@ from moga.contracts import (
     Searcher,
     parse_objective,
 )
-from moga.errors import Exhausted
+from moga.errors import Exhausted, FormatError, UsageError
 
 __all__ = ["SearcherConformance", "make_problem", "true_costs"]
 
@@ -119,7 +119,7 @@ class SearcherConformance:
                     searcher.tell(_told(seen[-1], objectives))
                     seen.append(_asked(searcher, self.batch, problem))
                 everything = np.concatenate(seen)
-                assert len(np.unique(everything, axis=0)) == len(everything) > 0
+                _check_distinct(everything)
 
     def test_ask_returns_no_more_than_was_asked_for(self) -> None:
         """M <= n, whatever n: a large one, one, and a middle one."""
@@ -131,8 +131,8 @@ class SearcherConformance:
     def test_same_generator_same_genomes(self) -> None:
         """A search follows from its generator; another generator gives another search."""
         first, second, other = (self._search(self._made(seed)) for seed in (3, 3, 4))
-        assert first.tolist() == second.tolist()
-        assert first.tolist() != other.tolist()
+        assert first.tolist() == second.tolist(), "the same generator gave other genomes"
+        assert first.tolist() != other.tolist(), "another generator gave the same genomes"
 
     def test_what_is_known_is_used(self) -> None:
         """With costs that are known, other genomes are asked for than without them."""
@@ -156,7 +156,38 @@ class SearcherConformance:
             loaded.load_state_dict(_through_json(searcher.state_dict()))
             for both in (searcher, loaded):
                 both.tell(_told(outstanding))
-            assert self._search(searcher).tolist() == self._search(loaded).tolist()
+            assert self._search(searcher).tolist() == self._search(loaded).tolist(), (
+                "after load_state_dict other genomes are asked than without it"
+            )
+
+    def test_state_of_a_problem_of_known_costs_goes_through_json(self) -> None:
+        """The same where every cost is known without an evaluation."""
+        problem = dataclasses.replace(make_problem(), known=true_costs)
+        try:
+            searcher = self.make(problem, np.random.default_rng(5))
+        except UsageError:
+            return  # a searcher may refuse such a problem
+        self._search(searcher)
+        loaded = self.make(problem, np.random.default_rng(99))
+        loaded.load_state_dict(_through_json(searcher.state_dict()))
+        assert self._search(searcher).tolist() == self._search(loaded).tolist(), (
+            "after load_state_dict other genomes are asked than without it"
+        )
+
+    def test_state_of_another_problem_is_refused(self) -> None:
+        """A state over genes of other sizes, or of other objectives, raises `FormatError`."""
+        searcher = self._made(5)
+        self._search(searcher)
+        state = searcher.state_dict()
+        others = [make_problem((4, 3, 5, 2, 4, 4))]
+        others += [make_problem(objectives=n) for n in self.objectives if n != 2]
+        for other in others:
+            loaded = self.make(other, np.random.default_rng(5))
+            try:
+                loaded.load_state_dict(state)
+            except FormatError:
+                continue
+            raise AssertionError(f"the state of another problem was taken, for one of {other}")
 
     def test_state_does_not_change_when_the_search_goes_on(self) -> None:
         """What `state_dict` returned is a snapshot; asking for it changes nothing."""
@@ -165,8 +196,9 @@ class SearcherConformance:
         self._search(twin)
         state = searcher.state_dict()
         before = _through_json(state)
-        assert self._search(searcher).tolist() == self._search(twin).tolist()
-        assert _equal(_through_json(state), before)
+        same = self._search(searcher).tolist() == self._search(twin).tolist()
+        assert same, "to ask for the state changes what is asked next"
+        assert _equal(_through_json(state), before), "the state changed when the search went on"
 
     def test_failures_and_bounds_are_taken_and_not_proposed_again(self) -> None:
         """Failed rows, bounds and rows outside limits may come in any mixture, even alone."""
@@ -176,15 +208,37 @@ class SearcherConformance:
             genomes = _asked(searcher, self.batch, problem)
             seen.append(genomes)
             searcher.tell(_troubled(genomes, number))
-        everything = np.concatenate(seen)
-        assert len(np.unique(everything, axis=0)) == len(everything)
+        _check_distinct(np.concatenate(seen))
+
+    def test_failures_and_broken_limits_attract_nothing(self) -> None:
+        """Where one value of a gene always fails, and another breaks a limit, others are asked too.
+
+        A searcher that takes a failure for a cost of 0, or overlooks violations, asks for little
+        else. What breaks the limit has the best costs of all.
+        """
+        searcher, problem = self._made(16), make_problem()
+        asked = []
+        for _ in range(4 * self.rounds):
+            genomes = _asked(searcher, self.batch, problem)
+            asked.append(genomes[:, 0])
+            costs = true_costs(genomes)
+            costs[genomes[:, 0] == 1] = np.nan
+            costs[genomes[:, 0] == 2] -= 50
+            told = Observations.exact(genomes, costs)
+            violations = np.where(genomes[:, 0] == 2, 1.0, 0.0)
+            searcher.tell(dataclasses.replace(told, violations=violations))
+        late = np.concatenate(asked[len(asked) // 2 :])
+        share = float(np.mean((late == 1) | (late == 2)))
+        assert share <= 0.7, (
+            f"{100 * share:.0f} % of what is asked fails or breaks a limit, as all did before that "
+            "has those values of the first gene; it would be half without learning anything"
+        )
 
     def test_search_goes_on_where_everything_fails(self) -> None:
         """A searcher that has learned nothing still proposes."""
         searcher, problem = self._made(8), make_problem()
         for _ in range(self.rounds):
             genomes = _asked(searcher, self.batch, problem)
-            assert len(genomes)
             searcher.tell(Observations.exact(genomes, np.full((len(genomes), 2), np.nan)))
 
     def test_several_asks_before_tells_in_any_order(self) -> None:
@@ -197,8 +251,7 @@ class SearcherConformance:
             seen += waiting
             searcher.tell(_told(together[:1]))
             searcher.tell(_told(together[1:]))
-        everything = np.concatenate(seen)
-        assert len(np.unique(everything, axis=0)) == len(everything) > 0
+        _check_distinct(np.concatenate(seen))
 
     def test_genomes_of_others_are_learned_and_not_proposed(self) -> None:
         """Whoever asked: what was told is not offered."""
@@ -208,7 +261,7 @@ class SearcherConformance:
         theirs, ours = every[::2], every[1::2]
         searcher.tell(_told(theirs))
         found = _exhaust(searcher, self.batch)
-        assert sorted(found.tolist()) == sorted(ours.tolist())
+        _check_all(found, ours)
 
     def test_small_space_is_offered_once_and_then_exhausted(self) -> None:
         """Every genome of a small space is offered; then `Exhausted` is raised."""
@@ -216,7 +269,7 @@ class SearcherConformance:
             problem = make_problem(sizes)
             searcher = self.make(problem, np.random.default_rng(11))
             found = _exhaust(searcher, self.batch)
-            assert sorted(found.tolist()) == sorted(_every(problem).tolist())
+            _check_all(found, _every(problem))
 
     def test_genomes_of_one_network_are_offered_once(self) -> None:
         """Proposals are in the problem's canonical form."""
@@ -227,7 +280,7 @@ class SearcherConformance:
         problem = dataclasses.replace(make_problem((2, 3, 2)), canonical=fold)
         searcher = self.make(problem, np.random.default_rng(12))
         found = _exhaust(searcher, self.batch)
-        assert sorted(found.tolist()) == sorted(np.unique(fold(_every(problem)), axis=0).tolist())
+        _check_all(found, np.unique(fold(_every(problem)), axis=0))
 
     def test_limits_are_lived_with(self) -> None:
         """Rows that break a limit may have no costs; the search goes on, and without repeats."""
@@ -242,8 +295,7 @@ class SearcherConformance:
                 costs[violations > 0, 0] = np.nan
                 told = Observations.exact(genomes, costs)
                 searcher.tell(dataclasses.replace(told, violations=violations))
-            everything = np.concatenate(seen)
-            assert len(np.unique(everything, axis=0)) == len(everything)
+            _check_distinct(np.concatenate(seen))
 
     def test_arguments_are_not_changed(self) -> None:
         """What a searcher is told stays the caller's."""
@@ -255,7 +307,8 @@ class SearcherConformance:
             searcher.tell(told)
             for field in dataclasses.fields(told):
                 left, right = getattr(told, field.name), getattr(before, field.name)
-                assert np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+                same = np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+                assert same, f"tell changed the {field.name} that it was given"
 
     def test_work_of_an_ask_does_not_grow_with_history(self) -> None:
         """Calls of Python functions an ask and tell: late ones make no more than twice early ones.
@@ -314,11 +367,25 @@ def _asked(searcher: Searcher, n: int, problem: Problem, *, wait: bool = False) 
     assert isinstance(genomes, np.ndarray), f"ask returned {type(genomes).__name__}"
     assert genomes.dtype == np.int64, f"genomes are {genomes.dtype}, not int64"
     assert genomes.ndim == 2, f"genomes have the shape {genomes.shape}, not (n, genes)"
-    assert genomes.shape[1] == len(problem.genes)
+    expected = len(problem.genes)
+    assert genomes.shape[1] == expected, f"{genomes.shape[1]} genes; the problem has {expected}"
     assert len(genomes) <= n, f"{len(genomes)} genomes; {n} were asked for"
     assert wait or len(genomes), "nothing was proposed, though nothing is outstanding"
     assert ((genomes >= 0) & (genomes < problem.sizes)).all(), f"out of range: {genomes}"
     return genomes
+
+
+def _check_distinct(genomes: Genomes) -> None:
+    distinct = len(np.unique(genomes, axis=0))
+    assert distinct == len(genomes) > 0, f"of {len(genomes)} proposals {distinct} are distinct"
+
+
+def _check_all(found: Genomes, expected: Genomes) -> None:
+    """Check that each of some genomes was offered, once, and no other."""
+    got, wanted = ({tuple(row) for row in rows.tolist()} for rows in (found, expected))
+    assert not got - wanted, f"offered, though it may not be: {sorted(got - wanted)}"
+    assert not wanted - got, f"never offered: {sorted(wanted - got)}"
+    assert len(found) == len(expected), f"{len(found)} proposals of {len(expected)} genomes"
 
 
 def _exhaust(searcher: Searcher, n: int) -> Genomes:

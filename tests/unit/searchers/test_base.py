@@ -7,7 +7,7 @@ import pytest
 from moga.contracts import Gene, Observations, Problem, parse_objective
 from moga.errors import Exhausted, FormatError, InvalidGenome, UsageError
 from moga.searchers import base
-from moga.searchers.base import BaseSearcher, starting_genomes, take_first
+from moga.searchers.base import BaseSearcher, Opening, starting_genomes
 
 NAN = np.nan
 
@@ -151,7 +151,7 @@ def test_state_continues_where_it_was() -> None:
 
 def test_state_of_another_problem_is_refused() -> None:
     state = Stubborn(problem(), rng()).state_dict()
-    with pytest.raises(FormatError, match="state over 2 genes was expected"):
+    with pytest.raises(FormatError, match=r"genes of \[3, 3\] values and 2 objectives was"):
         Stubborn(problem((3, 3)), rng()).load_state_dict(state)
     other = Stubborn(problem(), np.random.Generator(np.random.Philox(0)))
     with pytest.raises(FormatError, match="random numbers of PCG64"):
@@ -187,12 +187,21 @@ def test_results_that_others_asked_for_are_counted() -> None:
 
 
 def test_what_others_brought_shortens_the_beginning() -> None:
-    waiting = np.arange(10)[:, None]
-    first, rest = take_first(waiting, 4, foreign=0)
-    assert (len(first), len(rest)) == (4, 6)
-    first, rest = take_first(waiting, 4, foreign=8)
-    assert (first.ravel().tolist(), len(rest)) == ([0, 1], 8)
-    assert len(take_first(waiting, 4, foreign=99)[0]) == 0
+    opening = Opening(np.arange(10)[:, None])
+    assert opening.take(4, foreign=0).ravel().tolist() == [0, 1, 2, 3]
+    assert opening.take(4, foreign=4).ravel().tolist() == [4, 5]
+    assert len(opening.take(4, foreign=99)) == 0
+
+
+def test_what_was_given_is_asked_whatever_others_brought() -> None:
+    opening = Opening.of(problem(), [[2, 2, 2], [0, 1, 2], [1, 1, 1]], 8, rng())
+    assert opening.take(2, foreign=99).tolist() == [[2, 2, 2], [0, 1, 2]]
+    again = Opening(np.empty((0, 3), dtype=np.int64))
+    again.load_state_dict(opening.state_dict())
+    for each in (opening, again):
+        assert each.take(4, foreign=99).tolist() == [[1, 1, 1]]
+        assert len(each.take(4, foreign=99)) == 0
+        assert len(each.take(9, foreign=0)) == 5
 
 
 def test_given_genomes_start_and_sobol_fills_up() -> None:

@@ -119,3 +119,11 @@ def test_one_objective() -> None:
     costs = np.array([[3.0], [1.0], [2.0], [0.0]])
     rows, *_ = survive(costs, np.zeros(4), np.ones(1), 2, np.random.default_rng(0))
     assert rows.tolist() == [3, 1]
+
+
+def test_whole_fronts_are_sorted_by_crowding_too() -> None:
+    costs = np.array([[0.0, 1.0], [0.1, 0.9], [0.2, 0.5], [1.0, 0.0], [1.1, 1.1]])
+    rows, rank, crowding = survive(costs, np.zeros(5), np.ones(2), 5, np.random.default_rng(0))
+    assert rows.tolist() == [0, 3, 2, 1, 4]
+    assert rank.tolist() == [0, 0, 0, 0, 1]
+    assert crowding[2] > crowding[3]

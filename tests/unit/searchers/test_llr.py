@@ -7,6 +7,7 @@ from moga import registry
 from moga.contracts import Gene, Observations, Problem, parse_objective
 from moga.errors import FormatError, UsageError
 from moga.searchers.llr import LLR
+from moga.testing.searchers import make_problem, true_costs
 
 BUDGETS = [3.0, 6.0, 10.0]
 
@@ -309,3 +310,20 @@ def test_what_cannot_be_done_is_said() -> None:
         made(large, combine="enumerate")
     with pytest.raises(UsageError, match="the paper's regression needs ordinal genes"):
         made(large, regression="paper")
+
+
+@pytest.mark.parametrize(
+    ("kind", "genes", "size"),
+    [("ordinal", 30, 6), ("categorical", 25, 6), ("ordinal", 70, 2), ("categorical", 70, 2)],
+)
+def test_a_super_block_may_be_larger_than_numpy_can_count(kind, genes, size) -> None:
+    listed = tuple(Gene(f"g{i}", "all", kind, tuple(range(size))) for i in range(genes))
+    problem = dataclasses.replace(make_problem(), genes=listed, reference=(0,) * genes)
+    searcher = LLR(problem, np.random.default_rng(0))
+    for _ in range(6):
+        genomes = searcher.ask(4)
+        assert len(genomes) == 4
+        searcher.tell(Observations.exact(genomes, true_costs(genomes)))
+    if kind == "categorical":
+        with pytest.raises(UsageError, match="types, too many for slopes of their own"):
+            LLR(problem, np.random.default_rng(0), regression="paper")

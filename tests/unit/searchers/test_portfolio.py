@@ -6,7 +6,7 @@ import pytest
 
 from moga import registry
 from moga.contracts import Observations
-from moga.errors import FormatError, InvalidGenome, UnknownName, UsageError
+from moga.errors import FormatError, InvalidGenome, SearcherFailed, UnknownName, UsageError
 from moga.search import Search
 from moga.searchers import LocalSearch, Portfolio, RandomSearch
 from moga.testing.searchers import make_problem, true_costs
@@ -32,12 +32,18 @@ class Worst(RandomSearch):
         return genomes
 
 
+def asked_of(search: Portfolio, n: int) -> list[int]:
+    """Ask for n, tell what they cost; return which member gave each."""
+    genomes = search.ask(n)
+    owners = [search.owners[key] for key in search._keys(genomes)]
+    search.tell(told(genomes))
+    return owners
+
+
 def test_asks_go_to_whoever_gains() -> None:
     search = portfolio(Worst, LocalSearch)
-    for _ in range(80):
-        search.tell(told(search.ask(4)))
-    worst, local = search.asked
-    assert local > 3 * worst > 0
+    owners = [owner for _ in range(80) for owner in asked_of(search, 4)]
+    assert owners.count(1) > 3 * owners.count(0) > 0
     assert search.rates().sum() == pytest.approx(1)
 
 
@@ -48,7 +54,7 @@ def test_the_first_is_asked_unless_another_gains_more_than_twice_as_much(
     search = portfolio("random", "local")
     for gains, value in zip(search.gains, (0.1, other), strict=True):
         gains.extend([value] * 16)
-    ordered = [search._order()[0] for _ in range(200)]
+    ordered = [search._order(4)[0] for _ in range(200)]
     assert np.mean(np.array(ordered) == first) >= 0.9  # one ask in ten goes to whoever waits
 
 
@@ -67,9 +73,9 @@ def test_one_ask_in_ten_goes_to_the_one_that_was_asked_the_longest_ago() -> None
     search = portfolio("random", "random", "random")
     asked = []
     for _ in range(60):
-        before = search.asked.copy()
-        search.tell(Observations.exact(search.ask(1), np.ones((1, 2))))  # nobody gains
-        asked.append(int(np.argmax(search.asked - before)))
+        genomes = search.ask(1)
+        asked += [search.owners[key] for key in search._keys(genomes)]
+        search.tell(Observations.exact(genomes, np.ones((1, 2))))  # nobody gains
     assert asked[9::10] == [1, 2, 1, 2, 1, 2]
     assert set(asked) - {1, 2} == {0}
     assert asked.count(0) == 54
@@ -104,12 +110,25 @@ def test_a_failed_result_gained_nothing() -> None:
 
 def test_first_populations_are_shared() -> None:
     search = portfolio("local(initial=20)", "nsga2(population=20)")
-    for _ in range(10):  # the second is asked at the tenth
-        search.tell(told(search.ask(4)))
-    assert search.asked.tolist() == [36, 4]
-    first, second = (member.searcher for member in search.members)
-    waiting = len(first.waiting) - first.foreign, len(second.initial) - second.foreign
-    assert max(waiting) <= 0
+    owners = [owner for _ in range(10) for owner in asked_of(search, 4)]
+    assert owners == [0] * 36 + [1] * 4  # the second is asked at the tenth
+    for member in search.members:
+        searcher = member.searcher
+        assert not len(searcher.opening.take(4, searcher.foreign))
+
+
+def test_what_a_member_was_given_to_start_with_is_asked() -> None:
+    given = [[5, 2, 4, 1, 3, 2, 0, 0], [0, 2, 4, 1, 3, 2, 1, 1]]
+    specs = "local", f"nsga2(population=20, start={given})"
+    search = portfolio(*specs)
+    asked = [row for _ in range(10) for row in told_rows(search)]
+    assert all(row in asked for row in given)
+
+
+def told_rows(search: Portfolio) -> list[list[int]]:
+    genomes = search.ask(4)
+    search.tell(told(genomes))
+    return genomes.tolist()
 
 
 def test_text_builds_it() -> None:
@@ -146,18 +165,14 @@ def test_a_member_that_proposes_no_genomes_is_named() -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_one_that_thinks_for_seconds_holds_up_nobody() -> None:
     class Slow(RandomSearch):  # local, so that it travels by value
-        """Thinks for seconds, but for its first genomes."""
-
-        asks = 0
+        """Thinks for seconds, from its first genomes on."""
 
         def ask(self, n):
-            self.asks += 1
-            time.sleep(8 if self.asks > 1 else 0)
+            time.sleep(8)
             return super().ask(n)
 
     search = portfolio(RandomSearch, Slow, remote=True)
-    for _ in range(2):
-        search.tell(told(search.ask(2)))
+    search.tell(told(search.ask(2)))
     began = time.monotonic()
     seen = []
     for _ in range(20):
@@ -175,6 +190,35 @@ def test_one_that_thinks_for_seconds_holds_up_nobody() -> None:
     assert again.members[1].ask(2).tolist() == state["members"][1]["ahead"]
     for member in again.members:
         member.searcher.close()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_remote_member_raises_when_it_is_told_ends_the_search() -> None:
+    class Deaf(RandomSearch):
+        """Cannot be told anything."""
+
+        def _tell(self, observations):
+            raise RuntimeError("cannot learn")
+
+    search = portfolio(RandomSearch, Deaf, remote=True)
+    with pytest.raises(RuntimeError, match="cannot learn"):
+        for _ in range(200):
+            search.tell(told(search.ask(2)))
+            time.sleep(0.05)
+    for member in search.members:
+        member.searcher.close()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_remote_member_that_was_killed_is_named() -> None:
+    search = portfolio(RandomSearch, remote=True)
+    search.tell(told(search.ask(2)))
+    search.members[0].searcher.close()
+    with pytest.raises(SearcherFailed, match="the process of the searcher RandomSearch has ended"):
+        for _ in range(3):
+            search.tell(told(search.ask(2)))
 
 
 @pytest.mark.ray

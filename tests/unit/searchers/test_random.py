@@ -52,7 +52,7 @@ def test_given_genomes_come_first_as_with_other_searchers() -> None:
     assert searcher.ask(5)[:2].tolist() == given
     filled = RandomSearch(PROBLEM, np.random.default_rng(0), initial=4, start=given)
     assert filled.ask(5)[:2].tolist() == given
-    assert len(filled.initial) == 0
+    assert len(filled.opening.genomes) == 0
 
 
 def test_no_start_draws_as_if_there_were_none() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from moga.errors import Exhausted
 from moga.searchers import RandomSearch
+from moga.spaces.base import mutate
 from moga.testing.searchers import SearcherConformance, make_problem, true_costs
 
 
@@ -95,22 +96,51 @@ class Deaf(RandomSearch):
         pass
 
 
+class Admiring(RandomSearch):
+    """Takes what failed, or breaks a limit, for the best, and mutates it."""
+
+    def __init__(self, problem, rng):
+        super().__init__(problem, rng)
+        self.best = np.empty((0, len(problem.genes)), dtype=np.int64)
+
+    def tell(self, observations):
+        rows = observations.failed | (observations.violations > 0)
+        self.best = np.concatenate([self.best, observations.genomes[rows]])
+        super().tell(observations)
+
+    def _ask(self, n, attempt):
+        if not len(self.best):
+            return super()._ask(n, attempt)
+        parents = self.best[self.rng.integers(len(self.best), size=n)]
+        return mutate(parents, self.sizes, self.rng)
+
+
+class Credulous(RandomSearch):
+    def load_state_dict(self, state):
+        super().load_state_dict({**state, "sizes": self.sizes, "objectives": 2})
+
+
 BAD = {
     Floats: ("test_genomes_are_integers_in_range_and_never_repeat", "float64, not int64"),
     Greedy: ("test_ask_returns_no_more_than_was_asked_for", "12 genomes; 11 were asked for"),
     OutOfRange: ("test_genomes_are_integers_in_range_and_never_repeat", "out of range"),
-    Forgetful: ("test_failures_and_bounds_are_taken_and_not_proposed_again", ""),
-    Unseeded: ("test_same_generator_same_genomes", ""),
+    Forgetful: ("test_failures_and_bounds_are_taken_and_not_proposed_again", "1 are distinct"),
+    Admiring: ("test_failures_and_broken_limits_attract_nothing", "% of what is asked"),
+    Credulous: ("test_state_of_another_problem_is_refused", "of another problem was taken"),
+    Unseeded: ("test_same_generator_same_genomes", "the same generator gave other genomes"),
     Sleepy: ("test_search_goes_on_where_everything_fails", "nothing was proposed"),
     Endless: ("test_small_space_is_offered_once_and_then_exhausted", "neither proposes nor says"),
-    StatelessGenerator: ("test_state_goes_through_json_and_continues_where_it_was", ""),
+    StatelessGenerator: (
+        "test_state_goes_through_json_and_continues_where_it_was",
+        "other genomes are asked than without it",
+    ),
     ObjectState: ("test_state_goes_through_json_and_continues_where_it_was", "not JSON"),
-    Live: ("test_state_does_not_change_when_the_search_goes_on", ""),
+    Live: ("test_state_does_not_change_when_the_search_goes_on", "state changed when"),
     Raising: ("test_search_goes_on_where_everything_fails", "no costs"),
-    Writing: ("test_arguments_are_not_changed", ""),
+    Writing: ("test_arguments_are_not_changed", "tell changed the costs"),
     Slowing: ("test_work_of_an_ask_does_not_grow_with_history", "calls at first"),
     RandomSearch: ("test_what_is_known_is_used", "known change nothing of what is asked"),
-    Deaf: ("test_genomes_of_others_are_learned_and_not_proposed", ""),
+    Deaf: ("test_genomes_of_others_are_learned_and_not_proposed", "offered, though it may not"),
 }
 
 
