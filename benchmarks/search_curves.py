@@ -3,9 +3,9 @@
 A curve is the regret of one searcher on one task from one seed at each budget. All take hours, so
 that they are kept with the sources: a file a searcher, a line a curve, with a digest of the code
 that it depends on (docstrings and comments left out), or of a peer's version. What is of other code
-counts as missing and is computed again; or `confirm` computes one seed of every task anew, and where
-all of it comes out the same to the last digit, the code's change changed no proposal, and the
-other seeds' curves count for the code as it is.
+counts as missing and is computed again; or `confirm` computes one seed of every task anew, and
+where all of it comes out the same to the last digit, the code's change changed no proposal, and
+the other seeds' curves count for the code as it is.
 """
 
 import ast

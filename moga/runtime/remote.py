@@ -153,8 +153,8 @@ class Pending:
         except RayActorError as error:
             raise SearcherFailed(
                 f"the process of the searcher {self._name} has ended (killed, out of memory, or "
-                f"its machine is gone): {str(error).strip().splitlines()[0]} Continue the run by the "
-                "same command, or without remote"
+                f"its machine is gone): {str(error).strip().splitlines()[0]} Continue the run by "
+                "the same command, or without remote"
             ) from error
 
     @staticmethod

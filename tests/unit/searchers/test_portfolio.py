@@ -202,10 +202,14 @@ def test_what_a_remote_member_raises_when_it_is_told_ends_the_search() -> None:
             raise RuntimeError("cannot learn")
 
     search = portfolio(RandomSearch, Deaf, remote=True)
-    with pytest.raises(RuntimeError, match="cannot learn"):
+
+    def go_on() -> None:
         for _ in range(200):
             search.tell(told(search.ask(2)))
             time.sleep(0.05)
+
+    with pytest.raises(RuntimeError, match="cannot learn"):
+        go_on()
     for member in search.members:
         member.searcher.close()
 
@@ -216,9 +220,13 @@ def test_a_remote_member_that_was_killed_is_named() -> None:
     search = portfolio(RandomSearch, remote=True)
     search.tell(told(search.ask(2)))
     search.members[0].searcher.close()
-    with pytest.raises(SearcherFailed, match="the process of the searcher RandomSearch has ended"):
+
+    def go_on() -> None:
         for _ in range(3):
             search.tell(told(search.ask(2)))
+
+    with pytest.raises(SearcherFailed, match="the process of the searcher RandomSearch has ended"):
+        go_on()
 
 
 @pytest.mark.ray
