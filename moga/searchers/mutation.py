@@ -11,7 +11,7 @@ What is not: we had abstracts and readers' summaries, not the papers' tables of 
 As we recall them, the shares in FairNAS's appendix are random .2, reinforced .65, prior .15; within
 the reinforced, controller .7 and roulette wheel .3. Ours are random .6 and reinforced .25, and need
 fewer evaluations. Its mutation ratio is .8 of all children; ours counts only those that crossing
-made new, the others are always mutated, and .4 needs fewer evaluations (docs/architecture.md).
+made new, the others are always mutated, and .4 needs fewer evaluations (docs/trials.md).
 
 What is ours: the controller is one categorical distribution a gene, trained by REINFORCE on the
 costs that need an evaluation, a light stand-in for theirs; the roulette wheel turns on

@@ -36,7 +36,7 @@ class NSGA2(BaseSearcher):
     everything that is told competes with the survivors at once (mu + lambda with lambda as it
     comes): for workers of uneven speed, and for budgets of few populations.
 
-    Ours, each because it needs fewer evaluations (docs/architecture.md): generations of half a
+    Ours, each because it needs fewer evaluations (docs/trials.md): generations of half a
     population, crossover gene by gene rather than at a single point, and that a child which is
     like one of its parents is always mutated, one that crossing made new at the rate of
     `Rates.mutation`, for no genome is evaluated twice. ``offspring=population`` gives Deb's.
