@@ -27,6 +27,7 @@ from moga.contracts import (
 from moga.devices.base import Device
 from moga.errors import FormatError, InvalidObjective, UsageError
 from moga.network import Network
+from moga.runtime.rundir import objective_to_json
 from moga.spaces.base import Space
 from moga.spaces.cost import CostTable, count_table
 
@@ -275,8 +276,8 @@ class Plan:
         return {
             "space": space,
             "devices": [{"name": device.name} for device in self.devices],
-            "objectives": [_describe(objective) for objective in self.objectives],
-            "constraints": [_describe(objective) for objective in self.constraints],
+            "objectives": [objective_to_json(objective) for objective in self.objectives],
+            "constraints": [objective_to_json(objective) for objective in self.constraints],
             "data": images,
             "evaluator": {"name": name} if self.evaluated else None,
         }
@@ -517,16 +518,3 @@ def _check_names(
                 f"{limit.name} is an objective and a constraint; write the limit into the "
                 f"objective: {dataclasses.replace(goal, lower=low, upper=high)}"
             )
-
-
-def _describe(objective: Objective) -> dict[str, Any]:
-    """Return an objective as JSON values; what is unlimited is None."""
-    return {
-        "name": objective.name,
-        "metric": objective.metric,
-        "direction": objective.direction,
-        "weight": objective.weight,
-        "lower": objective.lower if objective.lower > -np.inf else None,
-        "upper": objective.upper if objective.upper < np.inf else None,
-        "unit": objective.unit,
-    }
