@@ -1,13 +1,10 @@
 """Plan: what a search is about. Names become objects; all is checked before work starts."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from moga import registry
 from moga.contracts import (
@@ -25,71 +22,17 @@ from moga.contracts import (
     parse_objective,
 )
 from moga.devices.base import Device
-from moga.errors import FormatError, InvalidObjective, UsageError
+from moga.errors import InvalidObjective, UsageError
 from moga.network import Network
+from moga.report.book import COUNTED, Tables, latency_names
 from moga.runtime.rundir import objective_to_json
 from moga.spaces.base import Space
-from moga.spaces.cost import CostTable, count_table
+from moga.spaces.cost import count_table
 
-__all__ = ["Plan", "Tables", "space_and_images"]
+__all__ = ["Plan", "space_and_images"]
 
-_COUNTED: Final = ("params", "macs")
 _ROUNDING: Final = 1e-6
 """By how much weights such as 1/3 may miss their sum."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Tables:
-    """The costs that are known without an evaluation: a table a metric.
-
-    Args:
-        tables: objective name ("params", "latency", "latency@v100") -> table.
-    """
-
-    tables: Mapping[str, CostTable]
-
-    def values(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
-        """Return name -> value of each genome, shape (n,)."""
-        return {name: table(genomes) for name, table in self.tables.items()}
-
-    def standard_errors(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
-        """Return name -> standard error of each value, shape (n,), of tables that have them."""
-        return {
-            name: table.standard_error(genomes)
-            for name, table in self.tables.items()
-            if table.uncertain
-        }
-
-    def predicted(self, genomes: Genomes) -> dict[str, NDArray[np.int64]]:
-        """Return name -> in how many slots each value rests on a prediction, shape (n,).
-
-        Only tables that were not measured in full are there.
-        """
-        return {
-            name: table.predicted_slots(genomes)
-            for name, table in self.tables.items()
-            if table.predicted
-        }
-
-    def box(
-        self, objectives: Sequence[Objective]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the worst and the best cost of each objective that there can be.
-
-        Accuracy spans 0 to 100 %; a table, the sums of its slots' smallest and largest entries.
-        """
-        spans = []
-        for objective in objectives:
-            low, high = (0.0, 100.0)
-            if objective.name in self.tables:
-                low, high = self.tables[objective.name].bounds
-            spans.append(sorted((objective.sign * low, objective.sign * high)))
-        best, worst = np.array(spans).T
-        return worst, best
-
-    def grids(self, objectives: Sequence[Objective]) -> NDArray[np.float64]:
-        """Return the noise step of each objective; 0 where values are exact."""
-        return np.array([getattr(self.tables.get(o.name), "grid", 0.0) for o in objectives])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +119,7 @@ class Plan:
     @property
     def table_names(self) -> tuple[str, ...]:
         """Names of the costs that tables give: params, macs, and a latency for each device."""
-        return (*_COUNTED, *(self._latency_name(device) for device in self.devices))
+        return (*COUNTED, *latency_names([device.name for device in self.devices]))
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -186,11 +129,8 @@ class Plan:
         says what is not worth measuring.
         """
         metrics = [o.metric for o in self.objectives + self.constraints]
-        known = _COUNTED if _measures_latency(self.evaluator) else (*_COUNTED, "latency")
+        known = COUNTED if _measures_latency(self.evaluator) else (*COUNTED, "latency")
         return tuple(dict.fromkeys(metric for metric in metrics if metric not in known))
-
-    def _latency_name(self, device: Device) -> str:
-        return "latency" if len(self.devices) == 1 else f"latency@{device.name}"
 
     def build_tables(self, directory: Path, progress: Progress) -> Tables:
         """Load a run's tables from its directory, or build and save them there.
@@ -200,21 +140,13 @@ class Plan:
             UsageError: a device whose table cannot be, as `CostTable.check` says; it is not stored.
         """
         directory.mkdir(exist_ok=True)
-        tables: dict[str, CostTable] = {}
-        builders = {name: partial(count_table, self.space, name) for name in _COUNTED}
-        for device in self.devices:
-            builders[self._latency_name(device)] = partial(device.table, self.space, progress)
-        for name, build in builders.items():
+        builders = [partial(count_table, self.space, name) for name in COUNTED]
+        builders += [partial(device.table, self.space, progress) for device in self.devices]
+        for name, build in zip(self.table_names, builders, strict=True):
             path = directory / f"{name}.npz"
             if not path.exists():
                 build().save(path)
-            try:
-                tables[name] = CostTable.load(path, self.space)
-            except FormatError as error:
-                raise FormatError(
-                    f"{error}. It is a run's own copy: restore it, or remove it and resume"
-                ) from error
-        return Tables(tables)
+        return Tables.load(directory, self.table_names, self.space)
 
     def build_evaluator(self, seed: int, directory: Path, progress: Progress) -> Evaluator | None:
         """Build the source of accuracy; this may train a supernet.
@@ -280,6 +212,7 @@ class Plan:
             "constraints": [objective_to_json(objective) for objective in self.constraints],
             "data": images,
             "evaluator": {"name": name} if self.evaluated else None,
+            "evaluated": list(self.evaluated),
         }
 
 
@@ -435,7 +368,7 @@ def _default_evaluator(space: Space, goals: tuple[Objective, ...]) -> str | None
 
 def _evaluated(goals: tuple[Objective, ...]) -> bool:
     """Whether one of them is known of no table."""
-    return any(goal.metric not in (*_COUNTED, "latency") for goal in goals)
+    return any(goal.metric not in (*COUNTED, "latency") for goal in goals)
 
 
 def _objective(item: Objective | str, devices: list[str]) -> Objective:

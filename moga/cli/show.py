@@ -57,7 +57,7 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         return
     if content["family"]:
         _print_family(content["family"], measured)
-    _print_lines(content, measured)
+    _print_lines(content, measured, result.why_empty)
 
 
 def _print_family(members: list[Mapping[str, Any]], devices: Sequence[Mapping[str, Any]]) -> None:
@@ -113,26 +113,22 @@ def _end_to_end(entry: Mapping[str, Any]) -> list[str]:
     return lines + ([f"Caution:  {entry['caution']}"] if entry.get("caution") else [])
 
 
-def _print_lines(content: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
+def _print_lines(
+    content: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], why_empty: str
+) -> None:
     failed = f", {content['failed']} failed" if content["failed"] else ""
     directory = Path(content["run_dir"])
-    skipped = content["evaluations"] - content["measured"] - content["failed"]
     lines = [
         f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
         f"hypervolume {content['hypervolume']:.4f}"
     ]
-    if not content["front"] and (skipped or content["measured"]):
-        why = [
-            f"{skipped} proposed networks exceed the limits by what the tables say, and were not "
-            "evaluated"
-        ] * (skipped > 0)
-        why += [f"{content['measured']} evaluated ones break a limit"] * (content["measured"] > 0)
-        lines.append(f"Nothing is on the front: {'; '.join(why)}. Give wider limits.")
+    if why_empty:
+        lines.append(f"Nothing is on the front: {why_empty}.")
     lines += [line for entry in measured for line in _end_to_end(entry)]
     lines.append(f"Report:   {content['report']}")
     if content["family"]:
         lines.append(f"Networks: {directory / 'family'}")
-    lines.append(f"Continue a run that was interrupted with: moga resume {directory}")
+    lines.append(f"Print this again with: moga resume {directory}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

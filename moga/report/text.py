@@ -12,6 +12,7 @@ __all__ = [
     "duration",
     "label",
     "searched_by",
+    "sentence",
     "unmeasured",
     "value_text",
     "with_error",
@@ -55,6 +56,16 @@ def label(name: str, *, unit: bool = False) -> str:
     base, at, device = name.partition("@")
     text = _LABELS.get(base, base) + (f" on {device}" if at else "")
     return f"{text}, {_UNITS[base]}" if unit and base in _UNITS else text
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital at its beginning; the rest stays.
+
+    Example:
+        >>> sentence("run Search")
+        'Run Search'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def searched_by(entry: Mapping[str, Any]) -> str:

@@ -222,10 +222,12 @@ def read_measured(directory: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FormatError(
-            f"{path} is damaged: {error}. Remove it; `moga resume` measures the front again"
+            f"{path} is damaged: {error}. Remove it; a run that is continued measures the front "
+            "again"
         ) from error
     if not isinstance(content, dict) or {key: content.get(key) for key in _MEASURED} != _MEASURED:
         raise FormatError(
-            f"{path}: expected {_MEASURED}; remove it, `moga resume` measures the front again"
+            f"{path}: expected {_MEASURED}; remove it, a run that is continued measures the front "
+            "again"
         )
     return content

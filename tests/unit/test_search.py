@@ -137,7 +137,8 @@ def test_resume_without_a_run(tmp_path: Path) -> None:
 
 def test_resume_of_a_run_with_objects(tmp_path: Path) -> None:
     search(tmp_path / "run", evaluator=TableEvaluator()).run()
-    with pytest.raises(UsageError, match="objects that a file cannot describe"):
+    words = r"objects that a file cannot describe; run the script that began it again, .*/run'\)"
+    with pytest.raises(UsageError, match=words):
         Search.resume(tmp_path / "run")
 
 
@@ -244,8 +245,44 @@ def test_limits_that_nothing_keeps(tmp_path: Path) -> None:
     result = search(tmp_path / "run", objectives=["accuracy", "latency<=0"], evaluations=3).run()
     assert result.stopped == "limits"
     assert not (result.evaluations["status"] == "measured").any()
-    with pytest.raises(UsageError, match="the front is empty"):
+    least = result.evaluations["latency_ms"].min()
+    words = (
+        f"smallest latency of {len(result.evaluations)} proposed is {least:.4g} ms; the limit is 0"
+    )
+    assert words in repr(result)
+    assert words in (result.run_dir / "report.html").read_text()
+    with pytest.raises(UsageError, match=re.escape(words)):
         result.choose(3)
+
+
+def test_constraints_that_nothing_keeps(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", constraints=["macs<=1e6"], evaluations=3).run()
+    assert "The smallest multiply-adds of" in result.why_empty
+    assert "; the limit is 1.00 M" in result.why_empty
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_progress_true_shows_what_the_command_line_shows(tmp_path, capsys, by_hand) -> None:
+    shown = search(tmp_path / "run", evaluations=8, progress=True)
+    if by_hand:
+        with shown.session():
+            shown.step()
+    else:
+        shown.run()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "search (8 evaluations) ..."
+    assert lines[-1].startswith("search: done in" if by_hand else "report: done in")
+
+
+def test_progress_is_silent_unless_asked_for(tmp_path, capsys) -> None:
+    for nothing in (None, False):
+        search(tmp_path / "run", evaluations=8, progress=nothing).run()
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_that_is_none(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"progress is 'bar', which has no phase\(\); give True"):
+        search(tmp_path / "run", progress="bar")
 
 
 def test_objectives_that_need_no_evaluation(tmp_path: Path) -> None:
