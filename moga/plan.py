@@ -1,10 +1,13 @@
 """Plan: what a search is about. Names become objects; all is checked before work starts."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
+
+import numpy as np
 
 from moga import registry
 from moga.contracts import (
@@ -31,6 +34,8 @@ from moga.spaces.cost import count_table
 
 __all__ = ["Plan", "space_and_images"]
 
+_NUMBER: Final = re.compile(r"(?<![\w.])[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?")
+_REMOTE: Final = re.compile(r"\bremote\s*=\s*[Tt]rue\b")
 _ROUNDING: Final = 1e-6
 """By how much weights such as 1/3 may miss their sum."""
 
@@ -183,6 +188,34 @@ class Plan:
             )
         return built
 
+    def check_searcher(self, text: str) -> None:
+        """Make what a text names on a problem of the same form, before any table is built.
+
+        The costs of that problem are made up, of 0 and the numbers in the text, so that bounds in
+        it are within reach: whether the tables reach them is found out with the tables.
+
+        Args:
+            text: a searcher's name, with arguments or without. Members that would run elsewhere
+                (``remote=true``) are made here.
+
+        Raises:
+            UsageError: and its kinds: no such searcher, or arguments that it refuses.
+        """
+        given = [float(number) for number in _NUMBER.findall(text)]
+        numbers = np.array([0.0, *given, *(-number for number in given)])
+
+        def known(genomes: Genomes) -> Costs:
+            made_up = numbers[np.arange(len(genomes)) % len(numbers)]
+            exact = {name: made_up for name in self.table_names if name not in self.evaluated}
+            return costs_of(exact, self.objectives, len(genomes))
+
+        registry.create(
+            "searcher",
+            _REMOTE.sub("remote=false", text),
+            problem=self._problem(known),
+            rng=np.random.default_rng(0),
+        )
+
     def problem(self, tables: Tables) -> Problem:
         """Return all that a searcher may know."""
 
@@ -191,6 +224,9 @@ class Plan:
             exact = {name: values[name] for name in values if name not in self.evaluated}
             return costs_of(exact, self.objectives, len(genomes))
 
+        return self._problem(known)
+
+    def _problem(self, known: Callable[[Genomes], Costs]) -> Problem:
         return Problem(
             self.space.genes, self.space.reference, self.objectives, self.space.canonical, known
         )
