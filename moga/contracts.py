@@ -430,8 +430,8 @@ class Observations:
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """Rows without costs, shape (n,)."""
-        return np.asarray(np.isnan(self.costs).any(axis=1))
+        """Rows with a cost that is nan or infinite, shape (n,)."""
+        return np.asarray(~np.isfinite(self.costs).all(axis=1))
 
     @property
     def usable(self) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ from moga.report.book import read_stop
 from moga.report.progress import auto
 from moga.result import Result
 from moga.runtime.environment import describe_host
-from moga.runtime.guard import Retries
+from moga.runtime.guard import Retries, checked
 from moga.runtime.journal import RunLock
 from moga.runtime.rundir import (
     ASKING,
@@ -123,9 +123,11 @@ class Search:
         self.plan = Plan.make(
             space, device, objectives, constraints=constraints, data=data, evaluator=evaluator
         )
-        for kind, spec in (("searcher", searcher), ("executor", executor), ("family", family)):
+        for kind, spec in (("executor", executor), ("family", family)):
             if isinstance(spec, str):
                 registry.parameters(kind, spec)
+        if isinstance(searcher, str):
+            self.plan.check_searcher(searcher)
         self.settings = Settings(
             searcher=searcher,
             evaluations=evaluations,
@@ -218,15 +220,22 @@ class Search:
     def tell(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """Tell by hand what became of `batch.networks`, in their order.
 
+        An outcome that lacks a metric, or holds a value that is not finite, counts as failed, as
+        an evaluator's does.
+
         Raises:
-            UsageError: another number of outcomes than networks, or a batch told already.
+            UsageError: another number of outcomes than networks, what is no outcome, or a batch
+                told already.
         """
         session = self._active()
         if batch not in session.outstanding:
             raise UsageError(f"batch {batch.number} is not outstanding; it was told already")
         if len(outcomes) != len(batch.networks):
             raise UsageError(f"expected {len(batch.networks)} outcomes, got {len(outcomes)}")
-        session.answer(batch, list(outcomes))
+        for outcome in outcomes:
+            if not isinstance(outcome, Outcome):
+                raise UsageError(f"expected Measured, Bounded or Failed; got {outcome!r}")
+        session.answer(batch, [checked(outcome, self.plan.evaluated) for outcome in outcomes])
         session.deliver(batch)
 
     @contextlib.contextmanager

@@ -147,6 +147,7 @@ class Session:
         self._done: dict[bytes, Outcome] = {}
         self._owed: dict[bytes, int] = {}  # genomes under way: how often each was proposed
         self._reason = "evaluations"
+        self._replayed = self._differing = 0
         self._failures: deque[Failed] = deque(maxlen=_FAILURES_IN_A_ROW)
         self._began = time.monotonic() - self.ledger.seconds
         self._executor: Executor | None = None
@@ -178,6 +179,8 @@ class Session:
         """
         number = self._batches
         recorded = self.ledger.asked[number] if number < len(self.ledger.asked) else None
+        if recorded is None:
+            self._end_replay()
         if recorded is None and (self.finished or self._used_up()):
             return False
         n = (
@@ -275,14 +278,24 @@ class Session:
 
     def _recorded_genomes(self, asked: Genomes, recorded: Genomes) -> Genomes:
         """Return what was journalled, which wins over what the searcher would ask today."""
+        self._replayed += 1
         if not np.array_equal(asked, recorded):
-            self.progress.note(
-                f"batch {self._batches}: the searcher would now ask for other genomes than the "
-                "journal holds (another version of moga or of a library?); the journal wins"
-            )
+            self._differing += 1
             for genome in asked:
                 self._owed.pop(genome.tobytes(), None)
         return recorded
+
+    def _end_replay(self) -> None:
+        """Say once how often the searcher differed from the journal."""
+        if self._differing:
+            self.progress.note(
+                f"in {self._differing} of {self._replayed} batches, the searcher "
+                f"{self._searcher_name} would now ask for other genomes than the journal holds; "
+                "the journal wins. This is as it should be with members that think on their own "
+                "(portfolio(remote=true)), for their asks depend on timing; else another version "
+                "of moga or of a library may be the cause"
+            )
+        self._replayed = self._differing = 0
 
     def _batch(self, number: int, genomes: Genomes) -> Batch:
         """Decide what of a batch needs an evaluation, and take the rest from limits and journal."""

@@ -217,3 +217,10 @@ def test_silent_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     progress.advance(1, loss=2.0)
     progress.note("text")
     assert capsys.readouterr() == ("", "")
+
+
+def test_infinite_costs_have_failed_like_unknown_ones() -> None:
+    costs = np.array([[1.0, 2.0], [np.nan, 2.0], [np.inf, 2.0], [1.0, -np.inf]])
+    told = Observations.exact(np.zeros((4, 1), dtype=np.int64), costs)
+    assert told.failed.tolist() == [False, True, True, True]
+    assert told.usable.tolist() == [True, False, False, False]

@@ -1,6 +1,7 @@
 """One search from end to end, and each way in which it can go wrong."""
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -329,6 +330,44 @@ def test_by_hand(tmp_path: Path) -> None:
         by_hand.ask(1)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "kind", "reason"),
+    [
+        (Measured({"accuracy": math.inf}), "nan", "accuracy is inf"),
+        (Measured({"accuracy": math.nan}), "nan", "accuracy is nan"),
+        (Measured({}), "error", "the evaluator gave no accuracy"),
+    ],
+)
+def test_by_hand_what_is_no_value_counts_as_failed(
+    tmp_path: Path, outcome: Measured, kind: str, reason: str
+) -> None:
+    by_hand = search(tmp_path / "run", evaluations=4)
+    with by_hand.session() as session:
+        batch = by_hand.ask(4)
+        with pytest.raises(UsageError, match=r"expected Measured, Bounded or Failed; got 94"):
+            by_hand.tell(batch, [94.0] * 4)
+        by_hand.tell(batch, [outcome, *[Measured({"accuracy": 90.0}, {"accuracy": math.nan})] * 3])
+        rows = session.result().rows
+    assert [row["status"] for row in rows] == ["failed"] + ["measured"] * 3
+    assert (rows[0]["kind"], rows[0]["reason"]) == (kind, reason)
+
+
+def test_a_searcher_that_asks_otherwise_is_noted_once(tmp_path: Path) -> None:
+    """As where members think on their own: the journal wins, and one note says so."""
+
+    def varies(seed):
+        return lambda problem, rng: RandomSearch(problem, np.random.default_rng(seed))
+
+    search(tmp_path / "run", searcher=varies(1)).run()
+    notes = Notes()
+    longer = search(tmp_path / "run", searcher=varies(2), evaluations=48, progress=notes).run()
+    assert len(longer.evaluations) == 48
+    said = [text for text in notes.said if "the journal wins" in text]
+    assert len(said) == 1
+    assert re.match(r"in 10 of 10 batches, the searcher RandomSearch would now ask", said[0])
+    assert "portfolio(remote=true)" in said[0]
+
+
 def test_completion_order_loses_nothing(tmp_path: Path) -> None:
     result = search(tmp_path / "run", order="completion").run()
     assert sorted(result.evaluations["batch"].unique()) == list(range(10))
@@ -372,9 +411,47 @@ def test_a_factory_that_returns_no_searcher(tmp_path: Path) -> None:
         search(tmp_path / "run", searcher=lambda problem, rng: None).run()
 
 
+@pytest.mark.parametrize(
+    ("searcher", "message"),
+    [
+        ("nsga2(population=2)", "population is 2; give an integer of 4 or more"),
+        ("pymoo(algorithm=Foo)", "unknown algorithm of pymoo 'Foo'"),
+        ("pymoo(algorithm=GA)", "GA is for one objective"),
+        ("portfolio(searchers=[foo])", "unknown searcher 'foo'"),
+        ("portfolio(searchers=[nsga2(population=2)], remote=true)", "population is 2"),
+        ("lamcts(metric=latency, lower=5, upper=4)", "nothing lies from 5"),
+    ],
+)
+def test_options_of_a_searcher_are_refused_before_any_work(
+    tmp_path: Path, searcher: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        search(tmp_path / "run", searcher=searcher)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "searcher",
+    [
+        "lamcts(metric=latency, lower=5, upper=5.5)",
+        "llr(budgets=[5, 1e-3])",
+        "controller(targets=[3])",
+        "portfolio(remote=true)",
+    ],
+)
+def test_bounds_that_the_tables_may_reach_are_not_refused_without_them(searcher: str) -> None:
+    import ray
+
+    assert search(searcher=searcher).settings.searcher == searcher
+    assert not ray.is_initialized()
+
+
 def test_a_searcher_that_was_refused_may_be_replaced(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="GA is for one objective"):
-        search(tmp_path / "run", searcher="pymoo(algorithm=GA)", evaluations=4).run()
+    def refuses(problem, rng):
+        raise UsageError("not this problem")
+
+    with pytest.raises(UsageError, match="not this problem"):
+        search(tmp_path / "run", searcher=refuses, evaluations=4).run()
     search(tmp_path / "run", searcher="random", evaluations=4).run()
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (recorded["searcher"], recorded["call"]["searcher"]) == ("random", "random")

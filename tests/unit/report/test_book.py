@@ -151,7 +151,7 @@ def test_a_run_of_objects_is_reported_and_the_script_is_the_cure(tmp_path: Path,
     text = write_report(tmp_path / "run").read_text()
     so_far = f"{done(tmp_path / 'run')} of 40 evaluations are done."
     assert f"This run has not ended: {so_far} Run the script that began it again" in text
-    with pytest.raises(UsageError, match="objects that a file cannot .* run the script that"):
+    with pytest.raises(UsageError, match=r"objects that a file cannot .* run the script that"):
         continued(tmp_path / "run")
     search(tmp_path / "run", **options).run()
     assert continued(tmp_path / "run").stopped == "evaluations"
@@ -169,7 +169,7 @@ def test_a_space_of_python_is_reported_where_the_run_has_ended(tmp_path: Path) -
         read.network(read.best())
     interrupt(tmp_path / "run", 6)
     for read_it in (write_report, Result.read):
-        with pytest.raises(FormatError, match="a Python object that no file .*; run the script"):
+        with pytest.raises(FormatError, match=r"a Python object that no file .*; run the script"):
             read_it(tmp_path / "run")
 
 
@@ -189,7 +189,7 @@ def test_an_interrupted_run_of_an_earlier_moga_says_so(tmp_path: Path) -> None:
     old = json.loads(path.read_text())
     del old["evaluated"]
     path.write_text(json.dumps(old))
-    with pytest.raises(FormatError, match="lacks evaluated, .* continue with `moga resume"):
+    with pytest.raises(FormatError, match=r"lacks evaluated, .* continue with `moga resume"):
         read_book(tmp_path / "run", read_configuration(tmp_path / "run"))
     continued(tmp_path / "run")
     assert json.loads(path.read_text())["evaluated"] == ["accuracy"]
