@@ -134,6 +134,13 @@ def test_what_has_the_same_name_says_what_differs(
         check_same(tmp_path, {key: recorded}, {key: wanted})
 
 
+def test_images_may_be_named_from_another_place(tmp_path: Path) -> None:
+    recorded = {"data": {"source": "photos", "digest": "a"}}
+    check_same(tmp_path, recorded, {"data": {"source": "/home/me/photos", "digest": "a"}})
+    with pytest.raises(RunMismatch, match="data: the run has photos, you ask for cats"):
+        check_same(tmp_path, recorded, {"data": {"source": "cats", "digest": "b"}})
+
+
 def test_an_objective_both_ways() -> None:
     for text in ("accuracy*0.4>=50.0", "latency@v100(x=1)<1.2", "params:max"):
         objective = parse_objective(text)
