@@ -11,6 +11,7 @@ import numpy as np
 
 from moga import registry
 from moga.contracts import (
+    METRIC,
     METRICS,
     Costs,
     Evaluator,
@@ -25,9 +26,10 @@ from moga.contracts import (
     parse_objective,
 )
 from moga.devices.base import Device
-from moga.errors import InvalidObjective, UsageError
+from moga.errors import InvalidObjective, UnknownName, UsageError
 from moga.network import Network
 from moga.report.book import COUNTED, Tables, latency_names
+from moga.report.text import is_own
 from moga.runtime.rundir import objective_to_json
 from moga.spaces.base import Space
 from moga.spaces.cost import count_table
@@ -91,9 +93,19 @@ class Plan:
         names = [item.name for item in devices]
         if not devices or len(set(names)) < len(names):
             raise UsageError(f"give one or more devices, each once; got {names}")
+        own = _own_metrics(evaluator)
         wanted = _on_each(built.default_objectives, names) if objectives is None else objectives
-        goals = tuple(_objective(item, names) for item in wanted)
-        limits = tuple(_limit(item, names) for item in constraints)
+        goals = tuple(
+            _placed(parse_objective(item, own) if isinstance(item, str) else item, names)
+            for item in wanted
+        )
+        limits = tuple(
+            _placed(parse_constraint(item, own) if isinstance(item, str) else item, names)
+            for item in constraints
+        )
+        for goal in goals + limits:
+            if goal.metric not in (*METRICS, *own):
+                raise UnknownName("metric", goal.metric, (*METRICS, *own))
         _check_names(goals, limits, weighted=any("*" in str(item) for item in wanted))
         if data is None and not _evaluated(goals + limits):
             images = None  # those that ship would not be looked at
@@ -103,8 +115,6 @@ class Plan:
         for item in _listed(source):
             if isinstance(item, str):
                 registry.parameters("evaluator", item)
-            else:
-                _check_protocol("evaluator", [item], Evaluator, "supernet")
         if _measures_latency(source) and len(devices) > 1:
             raise UsageError(
                 f"an evaluator measures latency, but the search has {len(devices)} devices "
@@ -128,14 +138,17 @@ class Plan:
 
     @property
     def evaluated(self) -> tuple[str, ...]:
-        """Metrics of objectives and limits that need an evaluation.
+        """Metrics of objectives and limits that need an evaluation; where there are any, all of it.
 
-        Latency is one of them where the user's evaluator measures it; the device's table then only
-        says what is not worth measuring.
+        That is, what an evaluator object gives besides. Latency is one of them where the user's
+        evaluator measures it; the device's table then only says what is not worth measuring.
         """
         metrics = [o.metric for o in self.objectives + self.constraints]
         known = COUNTED if _measures_latency(self.evaluator) else (*COUNTED, "latency")
-        return tuple(dict.fromkeys(metric for metric in metrics if metric not in known))
+        needed = [metric for metric in metrics if metric not in known]
+        objects = (item for item in _listed(self.evaluator) if not isinstance(item, str))
+        given = [name for item in objects for name in item.metrics if name not in COUNTED]
+        return tuple(dict.fromkeys([*needed, *given])) if needed else ()
 
     def build_tables(self, directory: Path, progress: Progress) -> Tables:
         """Load a run's tables from its directory, or build and save them there.
@@ -407,12 +420,24 @@ def _evaluated(goals: tuple[Objective, ...]) -> bool:
     return any(goal.metric not in (*COUNTED, "latency") for goal in goals)
 
 
-def _objective(item: Objective | str, devices: list[str]) -> Objective:
-    return _placed(parse_objective(item) if isinstance(item, str) else item, devices)
+def _own_metrics(
+    source: Evaluator | str | Sequence[Evaluator | str] | None,
+) -> tuple[str, ...]:
+    """Return the metrics of evaluator objects that moga does not know, after checking them.
 
-
-def _limit(item: Objective | str, devices: list[str]) -> Objective:
-    return _placed(parse_constraint(item) if isinstance(item, str) else item, devices)
+    Raises:
+        UsageError: what is no evaluator, or a metric that cannot be a column.
+    """
+    objects = [item for item in _listed(source) if not isinstance(item, str)]
+    _check_protocol("evaluator", objects, Evaluator, "supernet")
+    own = [name for item in objects for name in item.metrics if name not in METRICS]
+    for name in own:
+        if not (isinstance(name, str) and METRIC.fullmatch(name) and is_own(name)):
+            raise UsageError(
+                f"the evaluator calls a metric {name!r}; give small letters, digits and _, and no "
+                "name of a column that every run has, nor one that ends in _se or _predicted"
+            )
+    return tuple(own)
 
 
 def _on_each(objectives: Sequence[str], devices: list[str]) -> list[Objective]:

@@ -37,7 +37,8 @@ class Result:
         objectives: the optimised ones, in order.
         archive: exact results and their front.
         rows: one mapping a genome, in the order of the asks; none for what was proposed again.
-        hypervolume: of the front, between the worst and the best that the tables allow, 0 to 1.
+        hypervolume: of the front, between the worst and the best that the tables allow, 0 to 1; nan
+            where an objective is a metric of the evaluator's own, whose range nobody knows.
         family: content of ``family.json``; None where no family was selected.
         stopped: why the search ended; see `moga.runtime.ledger.Stop`. "" where it has not.
         measured: content of ``measured.json``; None where no device could measure the front.
@@ -85,7 +86,7 @@ class Result:
             objectives=objectives,
             archive=archive,
             rows=frame.to_dict("records"),  # type: ignore[arg-type]  # columns are texts
-            hypervolume=float(frame["hypervolume"].iloc[-1]) if len(frame) else 0.0,
+            hypervolume=float(frame["hypervolume"].iloc[-1]) if len(frame) else math.nan,
             family=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None,
             stopped=read_stop(run.directory),
             measured=read_measured(run.directory),

@@ -410,7 +410,9 @@ class Session:
         self._watch_failures(batch)
         self._enter_phase("read the journal" if batch.recorded else "search")
         book = self.book
-        figures = {"front": len(book.archive.front), "hypervolume": round(book.hypervolume, 4)}
+        figures: dict[str, float | str] = {"front": len(book.archive.front)}
+        if not math.isnan(book.hypervolume):
+            figures["hypervolume"] = round(book.hypervolume, 4)
         self.progress.advance(self._evaluations - self._waiting(), **figures)
 
     def _as_often_as_proposed(self, observations: Observations) -> Observations:

@@ -1,6 +1,7 @@
 """What the commands print: tables for people, one JSON object for scripts."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,10 +91,13 @@ def _error_of(name: str) -> tuple[str, str]:
 
 def _columns(members: list[Mapping[str, Any]]) -> list[str]:
     """Return the figures that at least one member has, in a reader's order."""
+    from moga.report.text import is_own
+
     order = ("accuracy", "test_accuracy", "latency_ms", "measured_ms", "params", "macs")
     keys = dict.fromkeys(str(key) for member in members for key in member)
     known = [key for key in keys if any(member.get(key) is not None for member in members)]
-    return [key for base in order for key in known if key.partition("@")[0] == base]
+    own = [key for key in known if is_own(key)]
+    return [key for base in (*order, *own) for key in known if key.partition("@")[0] == base]
 
 
 _WENT_BY: Final = {
@@ -118,9 +122,10 @@ def _print_lines(
 ) -> None:
     failed = f", {content['failed']} failed" if content["failed"] else ""
     directory = Path(content["run_dir"])
+    volume = content["hypervolume"]
     lines = [
         f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
-        f"hypervolume {content['hypervolume']:.4f}"
+        f"hypervolume {'unknown' if math.isnan(volume) else f'{volume:.4f}'}"
     ]
     if why_empty:
         lines.append(f"Nothing is on the front: {why_empty}.")

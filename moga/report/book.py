@@ -111,11 +111,12 @@ class Tables:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the worst and the best cost of each objective that there can be.
 
-        Accuracy spans 0 to 100 %; a table, the sums of its slots' smallest and largest entries.
+        Accuracy spans 0 to 100 %; a table, the sums of its slots' smallest and largest entries. Of
+        an evaluator's own metrics nothing is known: nan.
         """
         spans = []
         for objective in objectives:
-            low, high = (0.0, 100.0)
+            low, high = (0.0, 100.0) if objective.metric == "accuracy" else (np.nan, np.nan)
             if objective.name in self.tables:
                 low, high = self.tables[objective.name].bounds
             spans.append(sorted((objective.sign * low, objective.sign * high)))
@@ -140,7 +141,8 @@ class Book:
         rows: column -> value, one mapping a genome; none for what came again.
         entered: the genomes that have their row, as bytes.
         archive: exact results within all limits.
-        hypervolume: of the front, between the worst and the best that the tables allow, 0 to 1.
+        hypervolume: of the front, between the worst and the best that the tables allow, 0 to 1; nan
+            where an objective is a metric of the evaluator's own, whose range nobody knows.
     """
 
     def __init__(
@@ -155,7 +157,9 @@ class Book:
         self.rows: list[dict[str, Any]] = []
         self.entered: set[bytes] = set()
         self.archive = Archive(len(objectives), grid=tables.grids(objectives).tolist())
-        self.hypervolume = 0.0
+        self._box = tables.box(self.objectives)
+        self._bounded = bool(np.isfinite(self._box).all())
+        self.hypervolume = 0.0 if self._bounded else math.nan
 
     def violations(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return by how much genomes break the limits, as far as tables tell, shape (n,)."""
@@ -175,8 +179,9 @@ class Book:
         values, errors = self._values(genomes, outcomes)
         observations = self._observe(genomes, outcomes, values, errors)
         self.archive.add(observations)
-        worst, best = self.tables.box(self.objectives)
-        self.hypervolume = self.archive.hypervolume(worst.tolist(), best.tolist())
+        if self._bounded:
+            worst, best = self._box
+            self.hypervolume = self.archive.hypervolume(worst.tolist(), best.tolist())
         figures = self._figures(genomes, values, errors)
         for row, (genome, outcome) in enumerate(zip(genomes, outcomes, strict=True)):
             if (key := genome.tobytes()) in self.entered:
@@ -222,7 +227,7 @@ class Book:
                     continue
                 values[metric][row] = errors[metric][row] = np.nan
                 if isinstance(outcome, Measured | Bounded):
-                    values[metric][row] = outcome.values[metric]
+                    values[metric][row] = outcome.values.get(metric, math.nan)
                 if isinstance(outcome, Measured):
                     errors[metric][row] = outcome.spread.get(metric, math.nan)
         return values, errors

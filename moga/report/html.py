@@ -22,6 +22,7 @@ from moga.report.text import (
     TIMES,
     big,
     column,
+    is_own,
     label,
     searched_by,
     sentence,
@@ -281,7 +282,10 @@ def _end_to_end_row(name: str, row: Mapping[str, Any]) -> str:
 def _hypervolume(run: Run) -> str:
     last, done = _last_hypervolume(run), len(run.evaluated)
     if last is None:
-        return _section("progress", "Progress", _absent("This run recorded no hypervolume."))
+        said = "This run recorded no hypervolume"
+        if own := [o["name"] for o in run.configuration["objectives"] if is_own(str(o["name"]))]:
+            said += f": it takes the range of each objective, and nobody knows that of {own[0]}"
+        return _section("progress", "Progress", _absent(f"{said}."))
     if not done:
         return _section("progress", "Progress", _absent("No network was evaluated."))
     described = f"Hypervolume over {done} evaluations; it ends at {last:.4f}."
@@ -363,7 +367,8 @@ def _values_row(run: Run, name: str) -> str:
     known = [value for value in values if value is not None]
     best = max(known) if run.direction(name) == "max" else min(known)
     cells = [value_text(name, m.values.get(name), m.error(name)) for m in run.members]
-    marks = [value == best and len(set(known)) > 1 for value in values]
+    better = bool(run.direction(name)) and len(set(known)) > 1
+    marks = [better and value == best for value in values]
     how = {
         "prediction": " predicted",
         "measurement": " measured in the search",

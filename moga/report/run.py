@@ -16,7 +16,7 @@ from moga.contracts import METRICS
 from moga.errors import FormatError
 from moga.network import Network
 from moga.report.book import frame_of, read_book, read_stop
-from moga.report.text import column
+from moga.report.text import column, is_own
 from moga.runtime.rundir import how_to_continue, read_configuration, read_measured
 
 __all__ = ["Member", "Run", "read_run"]
@@ -81,9 +81,10 @@ class Run:
 
     @cached_property
     def metric_columns(self) -> list[str]:
-        """Columns of the evaluations that hold metrics, accuracy and latencies first."""
-        bases = ("accuracy", "latency_ms", "params", "macs")
+        """Columns that hold metrics, accuracy and latencies first, an evaluator's own last."""
         columns = [str(name) for name in self.evaluations.columns]
+        own = (name for name in columns if is_own(name))
+        bases = ("accuracy", "latency_ms", "params", "macs", *own)
         return [name for base in bases for name in columns if name.partition("@")[0] == base]
 
     @cached_property
@@ -121,14 +122,17 @@ class Run:
         return frame[name].tolist() if name in frame else [""] * len(frame)
 
     def direction(self, name: str) -> str:
-        """Return which way of a column is better: the objective's, else the metric's nature."""
+        """Return which way of a column is better: the objective's, else the metric's nature.
+
+        "" for a metric of an evaluator's own that is no objective.
+        """
         for objective in self.configuration["objectives"]:
             if column(str(objective["name"])) == name:
                 return str(objective["direction"])
         base = {"latency_ms": "latency", "measured_ms": "latency", "test_accuracy": "accuracy"}
         stem = name.partition("@")[0]
         metric = METRICS.get(base.get(stem, stem))
-        return metric.direction if metric else "min"
+        return metric.direction if metric else ""
 
 
 def read_run(directory: str | Path) -> Run:

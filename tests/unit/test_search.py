@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moga.cli.show import print_result
 from moga.contracts import Failed, Measured, Silent
 from moga.errors import (
     Exhausted,
@@ -20,6 +21,7 @@ from moga.errors import (
     TooManyFailures,
     UsageError,
 )
+from moga.result import Result
 from moga.runtime.journal import RunLock
 from moga.search import Search
 from moga.searchers import RandomSearch
@@ -290,6 +292,65 @@ def test_objectives_that_need_no_evaluation(tmp_path: Path) -> None:
     result = search(tmp_path / "run", objectives=["latency", "params:max"]).run()
     assert (result.evaluations["status"] == "measured").all()
     assert "accuracy" not in result.evaluations
+
+
+class Powered:
+    """Gives an energy of its own besides accuracy, and a temperature that nobody asked for."""
+
+    metrics = ("accuracy", "energy", "temperature")
+
+    def evaluate(self, networks):
+        known = TableEvaluator().evaluate(networks)
+        accuracies = [outcome.values["accuracy"] for outcome in known]
+        return [
+            Measured(
+                {"accuracy": a, "energy": 1e3 * a % 10, "temperature": 20 + a}, {"energy": 0.5}
+            )
+            for a in accuracies
+        ]
+
+
+def test_objectives_on_an_evaluator_s_own_metrics(tmp_path: Path) -> None:
+    objectives = ["accuracy", "latency<=8", "energy:min<=6"]
+    result = search(tmp_path / "run", objectives=objectives, evaluator=Powered()).run()
+    frame = result.evaluations
+    assert list(frame)[:6] == ["accuracy", "latency_ms", "energy", "temperature", "params", "macs"]
+    measured = frame[frame["status"] == "measured"]
+    assert (measured["energy"] == 1e3 * measured["accuracy"] % 10).all()
+    assert (measured["temperature"] == 20 + measured["accuracy"]).all()
+    assert (measured["energy_se"] == 0.5).all()
+    assert frame[frame["status"] == "skipped"]["energy"].isna().all()
+    assert (result.front["energy"] <= 6).all()
+    assert len(result.archive.costs[0]) == 3
+    assert math.isnan(result.hypervolume)
+    assert "hypervolume unknown" in repr(result)
+    page = (result.run_dir / "report.html").read_text()
+    assert "low energy [at most 6]" in page
+    assert "recorded no hypervolume: it takes the range of each objective, and nobody" in page
+    again = Result.read(result.run_dir)
+    assert again.objectives == result.objectives
+    assert again.front["temperature"].tolist() == result.front["temperature"].tolist()
+
+
+def test_a_family_of_an_own_metric_shows_it(tmp_path: Path, capsys) -> None:
+    objectives = ["accuracy", "energy:max"]
+    options = {"objectives": objectives, "evaluator": Powered(), "family": "moga"}
+    print_result(search(tmp_path / "run", **options).run(), as_json=False)
+    shown = capsys.readouterr().out
+    assert "hypervolume unknown" in shown
+    assert "energy" in shown
+    row = re.search(
+        r'<th scope="row">energy</th>(.*?)</tr>', (tmp_path / "run" / "report.html").read_text()
+    )
+    assert row
+    assert 'class="best"' in row[1]
+
+
+def test_own_metrics_may_be_limited(tmp_path: Path) -> None:
+    options = {"evaluator": Powered(), "constraints": ["energy<=5"], "evaluations": 20}
+    result = search(tmp_path / "run", **options).run()
+    assert (result.front["energy"] <= 5).all()
+    assert 0 < result.hypervolume < 1
 
 
 def test_a_space_used_up_ends_the_run(tmp_path: Path) -> None:
