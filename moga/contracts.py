@@ -11,7 +11,7 @@ import dataclasses
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -21,6 +21,7 @@ from moga.errors import InvalidObjective, UnknownName
 from moga.network import Network
 
 __all__ = [
+    "METRIC",
     "METRICS",
     "Bounded",
     "Costs",
@@ -132,7 +133,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric("macs", "", "min", "multiply-adds of one image; a multiply-add counts one"),
     )
 }
-"""The metrics that objectives and limits may name."""
+"""The metrics that moga knows. Objectives and limits may name an evaluator's own besides."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Objective:
     """What is optimised or limited, and how.
 
     Args:
-        metric: a key of `METRICS`.
+        metric: a key of `METRICS`, or what an evaluator calls a metric of its own.
         direction: "min" or "max".
         weight: its share in weighted crowding (MoGA Eq. 5); 0 or more. Those of a
             search sum to 1; where none is given, all are 1, which is the same for each.
@@ -150,8 +151,7 @@ class Objective:
         optimised: False for a mere limit (`constraints=`).
 
     Raises:
-        InvalidObjective: a number out of range.
-        UnknownName: no such metric.
+        InvalidObjective: a number out of range, or what is no name of a metric.
     """
 
     metric: str
@@ -163,8 +163,10 @@ class Objective:
     optimised: bool = True
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise UnknownName("metric", self.metric, METRICS)
+        if not METRIC.fullmatch(self.metric):
+            raise InvalidObjective(
+                f"the metric is {self.metric!r}; give small letters, digits and _, such as accuracy"
+            )
         if self.direction not in ("min", "max"):
             raise InvalidObjective(
                 f"direction of {self.metric}: {self.direction!r}, not min or max"
@@ -186,8 +188,8 @@ class Objective:
 
     @property
     def unit(self) -> str:
-        """The metric's unit."""
-        return METRICS[self.metric].unit
+        """The metric's unit; "" for an evaluator's own."""
+        return METRICS[self.metric].unit if self.metric in METRICS else ""
 
     @property
     def sign(self) -> int:
@@ -205,7 +207,7 @@ class Objective:
             lower = above[1] + above[0].replace(">", "<")
             return f"{lower}{self.name}{''.join(below)}"
         text = self.name
-        if self.direction != METRICS[self.metric].direction:
+        if self.metric not in METRICS or self.direction != METRICS[self.metric].direction:
             text += f":{self.direction}"
         if self.weight != 1:
             text += f"*{self.weight!r}"
@@ -222,14 +224,17 @@ def _bound(limit: float, unlimited: float) -> tuple[str, str]:
     return f"{sign}=", repr(limit)
 
 
+METRIC: Final = re.compile(r"[a-z_][a-z0-9_]*")
+"""The form of a metric's name."""
+
 _NUMBER: Final = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _PLACE: Final = r"(?:@(?P<device>[\w.+\-()=,/'\"]+?))?"
 _OBJECTIVE: Final = re.compile(
-    rf"(?P<metric>[a-z_]+){_PLACE}(?::(?P<direction>\w+))?"
+    rf"(?P<metric>{METRIC.pattern}){_PLACE}(?::(?P<direction>\w+))?"
     rf"(?:\*(?P<weight>-?{_NUMBER}))?(?P<limits>(?:[<>]=?-?{_NUMBER})*)"
 )
 _CONSTRAINT: Final = re.compile(
-    rf"(?:(?P<lower>{_NUMBER})(?P<lower_op><=|<))?(?P<metric>[a-z_]+){_PLACE}"
+    rf"(?:(?P<lower>{_NUMBER})(?P<lower_op><=|<))?(?P<metric>{METRIC.pattern}){_PLACE}"
     rf"(?:(?P<op><=|<|>=|>)(?P<bound>{_NUMBER}))?"
 )
 
@@ -241,14 +246,24 @@ def _limit(sign: str, number: float) -> float:
     return math.nextafter(number, -math.inf if sign == "<" else math.inf)
 
 
-def parse_objective(text: str) -> Objective:
+def _known(metric: str, own: Collection[str]) -> str:
+    if metric not in METRICS and metric not in own:
+        raise UnknownName("metric", metric, (*METRICS, *own))
+    return metric
+
+
+def parse_objective(text: str, own: Collection[str] = ()) -> Objective:
     """Read ``metric[@device][:min|max][*weight][<=limit][>=limit]``.
 
     The direction defaults to the metric's nature, the weight to 1. A strict ``<`` or ``>`` excludes
     the limit itself.
 
+    Args:
+        text: what to read.
+        own: metrics of an evaluator's own, whose direction the text must give.
+
     Raises:
-        InvalidObjective: text of another form.
+        InvalidObjective: text of another form, or an own metric without direction.
         UnknownName: no such metric.
 
     Example:
@@ -261,9 +276,12 @@ def parse_objective(text: str) -> Objective:
             f"cannot read objective {text!r}; expected metric[:min|max][*weight][<=limit|>=limit], "
             "such as accuracy*.4 or latency<=12"
         )
-    metric, direction = match["metric"], match["direction"]
-    if metric not in METRICS:
-        raise UnknownName("metric", metric, METRICS)
+    metric, direction = _known(match["metric"], own), match["direction"]
+    if metric not in METRICS and direction is None:
+        raise InvalidObjective(
+            f"objective {text!r}: {metric} is the evaluator's own metric, of which moga does not "
+            f"know which way is better; give {metric}:min or {metric}:max"
+        )
     limits = re.findall(rf"([<>]=?)(-?{_NUMBER})", match["limits"])
     bounds = {
         "upper" if "<" in sign else "lower": _limit(sign, float(number)) for sign, number in limits
@@ -284,10 +302,14 @@ def parse_objective(text: str) -> Objective:
     )
 
 
-def parse_constraint(text: str) -> Objective:
+def parse_constraint(text: str, own: Collection[str] = ()) -> Objective:
     """Read a limit on what is no objective: ``macs<=3e8`` or ``0.4<=latency@v100<0.65``.
 
     A strict ``<`` excludes the bound itself.
+
+    Args:
+        text: what to read.
+        own: metrics of an evaluator's own.
 
     Raises:
         InvalidObjective: text of another form, or without any limit.
@@ -298,8 +320,7 @@ def parse_constraint(text: str) -> Objective:
         raise InvalidObjective(
             f"cannot read constraint {text!r}; expected macs<=3e8 or 0.4<=latency<0.65"
         )
-    if match["metric"] not in METRICS:
-        raise UnknownName("metric", match["metric"], METRICS)
+    metric = _known(match["metric"], own)
     lower, upper = -math.inf, math.inf
     if match["lower_op"]:
         lower = _limit(match["lower_op"].replace("<", ">"), float(match["lower"]))
@@ -307,8 +328,8 @@ def parse_constraint(text: str) -> Objective:
         limit = _limit(match["op"], float(match["bound"]))
         lower, upper = (max(lower, limit), upper) if ">" in match["op"] else (lower, limit)
     return Objective(
-        metric=match["metric"],
-        direction=METRICS[match["metric"]].direction,
+        metric=metric,
+        direction=METRICS[metric].direction if metric in METRICS else "min",  # it limits only
         lower=lower,
         upper=upper,
         device=match["device"] or "",
@@ -430,8 +451,8 @@ class Observations:
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """Rows without costs, shape (n,)."""
-        return np.asarray(np.isnan(self.costs).any(axis=1))
+        """Rows with a cost that is nan or infinite, shape (n,)."""
+        return np.asarray(~np.isfinite(self.costs).all(axis=1))
 
     @property
     def usable(self) -> NDArray[np.bool_]:

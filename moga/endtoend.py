@@ -18,7 +18,8 @@ from moga.contracts import Progress
 from moga.devices.base import Measures
 from moga.devices.tableerror import caution, check_table
 from moga.errors import MeasurementFailed
-from moga.plan import Plan, Tables
+from moga.plan import Plan
+from moga.report.book import Tables
 from moga.runtime.rundir import read_measured, write_measured
 
 __all__ = ["MOST", "measure_front"]

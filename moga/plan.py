@@ -1,16 +1,17 @@
 """Plan: what a search is about. Names become objects; all is checked before work starts."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moga import registry
 from moga.contracts import (
+    METRIC,
     METRICS,
     Costs,
     Evaluator,
@@ -25,70 +26,20 @@ from moga.contracts import (
     parse_objective,
 )
 from moga.devices.base import Device
-from moga.errors import FormatError, InvalidObjective, UsageError
+from moga.errors import InvalidObjective, UnknownName, UsageError
 from moga.network import Network
+from moga.report.book import COUNTED, Tables, latency_names
+from moga.report.text import is_own
+from moga.runtime.rundir import objective_to_json
 from moga.spaces.base import Space
-from moga.spaces.cost import CostTable, count_table
+from moga.spaces.cost import count_table
 
-__all__ = ["Plan", "Tables", "space_and_images"]
+__all__ = ["Plan", "space_and_images"]
 
-_COUNTED: Final = ("params", "macs")
+_NUMBER: Final = re.compile(r"(?<![\w.])[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?")
+_REMOTE: Final = re.compile(r"\bremote\s*=\s*[Tt]rue\b")
 _ROUNDING: Final = 1e-6
 """By how much weights such as 1/3 may miss their sum."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Tables:
-    """The costs that are known without an evaluation: a table a metric.
-
-    Args:
-        tables: objective name ("params", "latency", "latency@v100") -> table.
-    """
-
-    tables: Mapping[str, CostTable]
-
-    def values(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
-        """Return name -> value of each genome, shape (n,)."""
-        return {name: table(genomes) for name, table in self.tables.items()}
-
-    def standard_errors(self, genomes: Genomes) -> dict[str, NDArray[np.float64]]:
-        """Return name -> standard error of each value, shape (n,), of tables that have them."""
-        return {
-            name: table.standard_error(genomes)
-            for name, table in self.tables.items()
-            if table.uncertain
-        }
-
-    def predicted(self, genomes: Genomes) -> dict[str, NDArray[np.int64]]:
-        """Return name -> in how many slots each value rests on a prediction, shape (n,).
-
-        Only tables that were not measured in full are there.
-        """
-        return {
-            name: table.predicted_slots(genomes)
-            for name, table in self.tables.items()
-            if table.predicted
-        }
-
-    def box(
-        self, objectives: Sequence[Objective]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the worst and the best cost of each objective that there can be.
-
-        Accuracy spans 0 to 100 %; a table, the sums of its slots' smallest and largest entries.
-        """
-        spans = []
-        for objective in objectives:
-            low, high = (0.0, 100.0)
-            if objective.name in self.tables:
-                low, high = self.tables[objective.name].bounds
-            spans.append(sorted((objective.sign * low, objective.sign * high)))
-        best, worst = np.array(spans).T
-        return worst, best
-
-    def grids(self, objectives: Sequence[Objective]) -> NDArray[np.float64]:
-        """Return the noise step of each objective; 0 where values are exact."""
-        return np.array([getattr(self.tables.get(o.name), "grid", 0.0) for o in objectives])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +93,19 @@ class Plan:
         names = [item.name for item in devices]
         if not devices or len(set(names)) < len(names):
             raise UsageError(f"give one or more devices, each once; got {names}")
+        own = _own_metrics(evaluator)
         wanted = _on_each(built.default_objectives, names) if objectives is None else objectives
-        goals = tuple(_objective(item, names) for item in wanted)
-        limits = tuple(_limit(item, names) for item in constraints)
+        goals = tuple(
+            _placed(parse_objective(item, own) if isinstance(item, str) else item, names)
+            for item in wanted
+        )
+        limits = tuple(
+            _placed(parse_constraint(item, own) if isinstance(item, str) else item, names)
+            for item in constraints
+        )
+        for goal in goals + limits:
+            if goal.metric not in (*METRICS, *own):
+                raise UnknownName("metric", goal.metric, (*METRICS, *own))
         _check_names(goals, limits, weighted=any("*" in str(item) for item in wanted))
         if data is None and not _evaluated(goals + limits):
             images = None  # those that ship would not be looked at
@@ -154,8 +115,6 @@ class Plan:
         for item in _listed(source):
             if isinstance(item, str):
                 registry.parameters("evaluator", item)
-            else:
-                _check_protocol("evaluator", [item], Evaluator, "supernet")
         if _measures_latency(source) and len(devices) > 1:
             raise UsageError(
                 f"an evaluator measures latency, but the search has {len(devices)} devices "
@@ -175,21 +134,21 @@ class Plan:
     @property
     def table_names(self) -> tuple[str, ...]:
         """Names of the costs that tables give: params, macs, and a latency for each device."""
-        return (*_COUNTED, *(self._latency_name(device) for device in self.devices))
+        return (*COUNTED, *latency_names([device.name for device in self.devices]))
 
     @property
     def evaluated(self) -> tuple[str, ...]:
-        """Metrics of objectives and limits that need an evaluation.
+        """Metrics of objectives and limits that need an evaluation; where there are any, all of it.
 
-        Latency is one of them where the user's evaluator measures it; the device's table then only
-        says what is not worth measuring.
+        That is, what an evaluator object gives besides. Latency is one of them where the user's
+        evaluator measures it; the device's table then only says what is not worth measuring.
         """
         metrics = [o.metric for o in self.objectives + self.constraints]
-        known = _COUNTED if _measures_latency(self.evaluator) else (*_COUNTED, "latency")
-        return tuple(dict.fromkeys(metric for metric in metrics if metric not in known))
-
-    def _latency_name(self, device: Device) -> str:
-        return "latency" if len(self.devices) == 1 else f"latency@{device.name}"
+        known = COUNTED if _measures_latency(self.evaluator) else (*COUNTED, "latency")
+        needed = [metric for metric in metrics if metric not in known]
+        objects = (item for item in _listed(self.evaluator) if not isinstance(item, str))
+        given = [name for item in objects for name in item.metrics if name not in COUNTED]
+        return tuple(dict.fromkeys([*needed, *given])) if needed else ()
 
     def build_tables(self, directory: Path, progress: Progress) -> Tables:
         """Load a run's tables from its directory, or build and save them there.
@@ -199,21 +158,13 @@ class Plan:
             UsageError: a device whose table cannot be, as `CostTable.check` says; it is not stored.
         """
         directory.mkdir(exist_ok=True)
-        tables: dict[str, CostTable] = {}
-        builders = {name: partial(count_table, self.space, name) for name in _COUNTED}
-        for device in self.devices:
-            builders[self._latency_name(device)] = partial(device.table, self.space, progress)
-        for name, build in builders.items():
+        builders = [partial(count_table, self.space, name) for name in COUNTED]
+        builders += [partial(device.table, self.space, progress) for device in self.devices]
+        for name, build in zip(self.table_names, builders, strict=True):
             path = directory / f"{name}.npz"
             if not path.exists():
                 build().save(path)
-            try:
-                tables[name] = CostTable.load(path, self.space)
-            except FormatError as error:
-                raise FormatError(
-                    f"{error}. It is a run's own copy: restore it, or remove it and resume"
-                ) from error
-        return Tables(tables)
+        return Tables.load(directory, self.table_names, self.space)
 
     def build_evaluator(self, seed: int, directory: Path, progress: Progress) -> Evaluator | None:
         """Build the source of accuracy; this may train a supernet.
@@ -250,6 +201,34 @@ class Plan:
             )
         return built
 
+    def check_searcher(self, text: str) -> None:
+        """Make what a text names on a problem of the same form, before any table is built.
+
+        The costs of that problem are made up, of 0 and the numbers in the text, so that bounds in
+        it are within reach: whether the tables reach them is found out with the tables.
+
+        Args:
+            text: a searcher's name, with arguments or without. Members that would run elsewhere
+                (``remote=true``) are made here.
+
+        Raises:
+            UsageError: and its kinds: no such searcher, or arguments that it refuses.
+        """
+        given = [float(number) for number in _NUMBER.findall(text)]
+        numbers = np.array([0.0, *given, *(-number for number in given)])
+
+        def known(genomes: Genomes) -> Costs:
+            made_up = numbers[np.arange(len(genomes)) % len(numbers)]
+            exact = {name: made_up for name in self.table_names if name not in self.evaluated}
+            return costs_of(exact, self.objectives, len(genomes))
+
+        registry.create(
+            "searcher",
+            _REMOTE.sub("remote=false", text),
+            problem=self._problem(known),
+            rng=np.random.default_rng(0),
+        )
+
     def problem(self, tables: Tables) -> Problem:
         """Return all that a searcher may know."""
 
@@ -258,6 +237,9 @@ class Plan:
             exact = {name: values[name] for name in values if name not in self.evaluated}
             return costs_of(exact, self.objectives, len(genomes))
 
+        return self._problem(known)
+
+    def _problem(self, known: Callable[[Genomes], Costs]) -> Problem:
         return Problem(
             self.space.genes, self.space.reference, self.objectives, self.space.canonical, known
         )
@@ -275,10 +257,11 @@ class Plan:
         return {
             "space": space,
             "devices": [{"name": device.name} for device in self.devices],
-            "objectives": [_describe(objective) for objective in self.objectives],
-            "constraints": [_describe(objective) for objective in self.constraints],
+            "objectives": [objective_to_json(objective) for objective in self.objectives],
+            "constraints": [objective_to_json(objective) for objective in self.constraints],
             "data": images,
             "evaluator": {"name": name} if self.evaluated else None,
+            "evaluated": list(self.evaluated),
         }
 
 
@@ -434,15 +417,27 @@ def _default_evaluator(space: Space, goals: tuple[Objective, ...]) -> str | None
 
 def _evaluated(goals: tuple[Objective, ...]) -> bool:
     """Whether one of them is known of no table."""
-    return any(goal.metric not in (*_COUNTED, "latency") for goal in goals)
+    return any(goal.metric not in (*COUNTED, "latency") for goal in goals)
 
 
-def _objective(item: Objective | str, devices: list[str]) -> Objective:
-    return _placed(parse_objective(item) if isinstance(item, str) else item, devices)
+def _own_metrics(
+    source: Evaluator | str | Sequence[Evaluator | str] | None,
+) -> tuple[str, ...]:
+    """Return the metrics of evaluator objects that moga does not know, after checking them.
 
-
-def _limit(item: Objective | str, devices: list[str]) -> Objective:
-    return _placed(parse_constraint(item) if isinstance(item, str) else item, devices)
+    Raises:
+        UsageError: what is no evaluator, or a metric that cannot be a column.
+    """
+    objects = [item for item in _listed(source) if not isinstance(item, str)]
+    _check_protocol("evaluator", objects, Evaluator, "supernet")
+    own = [name for item in objects for name in item.metrics if name not in METRICS]
+    for name in own:
+        if not (isinstance(name, str) and METRIC.fullmatch(name) and is_own(name)):
+            raise UsageError(
+                f"the evaluator calls a metric {name!r}; give small letters, digits and _, and no "
+                "name of a column that every run has, nor one that ends in _se or _predicted"
+            )
+    return tuple(own)
 
 
 def _on_each(objectives: Sequence[str], devices: list[str]) -> list[Objective]:
@@ -517,16 +512,3 @@ def _check_names(
                 f"{limit.name} is an objective and a constraint; write the limit into the "
                 f"objective: {dataclasses.replace(goal, lower=low, upper=high)}"
             )
-
-
-def _describe(objective: Objective) -> dict[str, Any]:
-    """Return an objective as JSON values; what is unlimited is None."""
-    return {
-        "name": objective.name,
-        "metric": objective.metric,
-        "direction": objective.direction,
-        "weight": objective.weight,
-        "lower": objective.lower if objective.lower > -np.inf else None,
-        "upper": objective.upper if objective.upper < np.inf else None,
-        "unit": objective.unit,
-    }

@@ -20,13 +20,16 @@ from moga.contracts import Evaluator, Executor, Objective, Outcome, Progress, Si
 from moga.devices.base import Device
 from moga.errors import Exhausted, UsageError
 from moga.plan import Plan
+from moga.report.book import read_stop
+from moga.report.progress import auto
 from moga.result import Result
 from moga.runtime.environment import describe_host
-from moga.runtime.guard import Retries
+from moga.runtime.guard import Retries, checked
 from moga.runtime.journal import RunLock
 from moga.runtime.rundir import (
     ASKING,
     check_same,
+    how_to_continue,
     new_run_dir,
     read_configuration,
     write_configuration,
@@ -34,7 +37,7 @@ from moga.runtime.rundir import (
 from moga.session import Batch, Session, Settings
 from moga.spaces.base import Space
 
-__all__ = ["Search"]
+__all__ = ["Search", "continued"]
 
 
 class Search:
@@ -64,7 +67,8 @@ class Search:
         retries: how often what failed is tried again.
         time_limit: seconds for one evaluation; over it, it counts as failed.
         family: the recipe that selects the networks at the end; None: none.
-        progress: is told how far the run is; None: nothing is shown.
+        progress: True: how far the run is goes to standard error, live in a terminal, as lines
+            elsewhere (`moga.report.progress.auto`); an object: it is told; None: nothing is shown.
 
     Raises:
         UsageError: and its kinds, for anything that cannot work; before any work is done.
@@ -105,7 +109,7 @@ class Search:
         retries: Retries | None = None,
         time_limit: float | None = None,
         family: Any = "moga",
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
         _check_numbers(
             evaluations=evaluations,
@@ -119,9 +123,11 @@ class Search:
         self.plan = Plan.make(
             space, device, objectives, constraints=constraints, data=data, evaluator=evaluator
         )
-        for kind, spec in (("searcher", searcher), ("executor", executor), ("family", family)):
+        for kind, spec in (("executor", executor), ("family", family)):
             if isinstance(spec, str):
                 registry.parameters(kind, spec)
+        if isinstance(searcher, str):
+            self.plan.check_searcher(searcher)
         self.settings = Settings(
             searcher=searcher,
             evaluations=evaluations,
@@ -135,7 +141,8 @@ class Search:
             family=family,
         )
         self.storage = None if storage is None else Path(storage)
-        self.progress: Progress = progress or Silent()
+        self._display = auto() if progress is True else None
+        self.progress = self._display or _checked_progress(progress)
         self._session: Session | None = None
 
     @classmethod
@@ -145,25 +152,21 @@ class Search:
         *,
         executor: Executor | str | None = None,
         workers: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> "Search":
         """Return the search that a run directory holds; its `run` continues it.
 
         Raises:
             UsageError: no run there, or one that was started with Python objects, which a file
-                cannot describe: continue it with the same `Search(..., storage=run_dir)`.
+                cannot describe: continue it with the same `Search(..., storage=run_dir)`. Where it
+                has ended, `Result.read` reads it.
         """
         directory = Path(run_dir)
-        recorded = read_configuration(directory)
-        if recorded is None:
-            raise UsageError(
-                f"{directory} holds no run (there is no run.json); give a directory that "
-                "`moga search` wrote"
-            )
+        recorded = _recorded(directory)
         if recorded["call"] is None:
             raise UsageError(
                 f"the run in {directory} was started from Python with objects that a file cannot "
-                "describe; continue it with the same Search(..., storage=...).run()"
+                f"describe; {how_to_continue(directory, recorded)}"
             )
         call = dict(recorded["call"])
         if executor is not None:
@@ -217,15 +220,22 @@ class Search:
     def tell(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """Tell by hand what became of `batch.networks`, in their order.
 
+        An outcome that lacks a metric, or holds a value that is not finite, counts as failed, as
+        an evaluator's does.
+
         Raises:
-            UsageError: another number of outcomes than networks, or a batch told already.
+            UsageError: another number of outcomes than networks, what is no outcome, or a batch
+                told already.
         """
         session = self._active()
         if batch not in session.outstanding:
             raise UsageError(f"batch {batch.number} is not outstanding; it was told already")
         if len(outcomes) != len(batch.networks):
             raise UsageError(f"expected {len(batch.networks)} outcomes, got {len(outcomes)}")
-        session.answer(batch, list(outcomes))
+        for outcome in outcomes:
+            if not isinstance(outcome, Outcome):
+                raise UsageError(f"expected Measured, Bounded or Failed; got {outcome!r}")
+        session.answer(batch, [checked(outcome, self.plan.evaluated) for outcome in outcomes])
         session.deliver(batch)
 
     @contextlib.contextmanager
@@ -241,6 +251,8 @@ class Search:
         directory = self._directory()
         with contextlib.ExitStack() as stack:
             stack.enter_context(RunLock(directory))
+            if self._display is not None:
+                stack.enter_context(self._display)
             recorded = read_configuration(directory)
             if recorded is None and any(p.name != "lock" for p in directory.iterdir()):
                 raise UsageError(
@@ -255,7 +267,7 @@ class Search:
             self._session = session = Session(self.plan, self.settings, directory, self.progress)
             stack.callback(session.close)
             if recorded is not None and not session.finished:
-                may_change = ("evaluations", "hours", "call", *ASKING)
+                may_change = ("evaluations", "hours", "call", "evaluated", *ASKING)
                 changed = {key: wanted[key] for key in may_change}
                 write_configuration(directory, {**recorded, **changed})
             try:
@@ -330,6 +342,48 @@ class Search:
         if self._session is None:
             raise UsageError("no session is open; use run(), or `with search.session():`")
         return self._session
+
+
+def continued(
+    run_dir: str | Path,
+    *,
+    executor: Executor | str | None = None,
+    workers: int | None = None,
+    progress: Progress | bool | None = None,
+) -> Result:
+    """Continue a run that was interrupted, and return its result; one that has ended is read.
+
+    Raises:
+        UsageError: no run there, or one that has not ended and was started with Python objects.
+        RunInUse: another process has the run's directory.
+        TooManyFailures: as `Search.run` says.
+    """
+    directory = Path(run_dir)
+    if _recorded(directory)["call"] is None and read_stop(directory):
+        return Result.read(directory)
+    return Search.resume(directory, executor=executor, workers=workers, progress=progress).run()
+
+
+def _recorded(directory: Path) -> dict[str, Any]:
+    recorded = read_configuration(directory)
+    if recorded is None:
+        raise UsageError(
+            f"{directory} holds no run (there is no run.json); give a directory that "
+            "`moga search` wrote"
+        )
+    return recorded
+
+
+def _checked_progress(progress: Progress | bool | None) -> Progress:
+    if progress is None or isinstance(progress, bool):
+        return Silent()
+    for name in ("phase", "advance", "note"):
+        if not callable(getattr(progress, name, None)):
+            raise UsageError(
+                f"progress is {progress!r}, which has no {name}(); give True for what the command "
+                "line shows, an object as moga.contracts.Progress describes, or None"
+            )
+    return progress
 
 
 def _name_of(spec: Any) -> str | None:

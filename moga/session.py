@@ -17,7 +17,6 @@ import numpy as np
 
 from moga import registry
 from moga.contracts import (
-    Bounded,
     Evaluator,
     Executor,
     Failed,
@@ -28,15 +27,13 @@ from moga.contracts import (
     Progress,
     Searcher,
     Ticket,
-    costs_of,
-    violations_of,
 )
 from moga.endtoend import measure_front
 from moga.errors import Exhausted, InvalidGenome, RunMismatch, TooManyFailures, UsageError
 from moga.files import atomic_path, atomic_write
 from moga.network import Network
-from moga.pareto.archive import Archive
 from moga.plan import Plan
+from moga.report.book import BOOKKEEPING, Book
 from moga.report.text import column
 from moga.result import Result
 from moga.runtime.guard import one_thread
@@ -44,6 +41,7 @@ from moga.runtime.ledger import Answer, Ledger, Stop
 from moga.runtime.rundir import (
     JOURNAL,
     MEASURED,
+    how_to_continue,
     read_configuration,
     read_measured,
     write_configuration,
@@ -54,9 +52,6 @@ __all__ = ["Batch", "Session", "Settings"]
 
 _FAILURES_IN_A_ROW: Final = 40
 _PROPOSALS_AN_EVALUATION: Final = 50
-_NOT_OF_THE_FRONT: Final = (
-    *("order", "batch", "status", "kind", "reason", "violation", "hypervolume"),
-)
 _DERIVED: Final = ("evaluations.parquet", "front.csv", MEASURED, "family.json", "report.html")
 
 
@@ -146,22 +141,18 @@ class Session:
                 f"the searcher's factory {settings.searcher!r} returned {self.searcher!r}; it must "
                 "return a moga.contracts.Searcher"
             )
-        self.archive = Archive(
-            len(plan.objectives), grid=self.tables.grids(plan.objectives).tolist()
-        )
+        self.book = Book(plan.objectives, plan.constraints, plan.evaluated, self.tables)
         self.outstanding: list[Batch] = []
-        self.rows: list[dict[str, Any]] = []
         self._batches = self._evaluations = self._proposals = self._repeats = 0
         self._done: dict[bytes, Outcome] = {}
-        self._entered: set[bytes] = set()  # genomes that have their row
         self._owed: dict[bytes, int] = {}  # genomes under way: how often each was proposed
         self._reason = "evaluations"
+        self._replayed = self._differing = 0
         self._failures: deque[Failed] = deque(maxlen=_FAILURES_IN_A_ROW)
         self._began = time.monotonic() - self.ledger.seconds
         self._executor: Executor | None = None
         self._evaluator: Evaluator | None = None
         self._tickets: dict[Ticket, Batch] = {}
-        self._volume = 0.0
         self._phase = ""
 
     @property
@@ -188,6 +179,8 @@ class Session:
         """
         number = self._batches
         recorded = self.ledger.asked[number] if number < len(self.ledger.asked) else None
+        if recorded is None:
+            self._end_replay()
         if recorded is None and (self.finished or self._used_up()):
             return False
         n = (
@@ -220,7 +213,7 @@ class Session:
             genomes = self._recorded_genomes(genomes, recorded.genomes)
         for genome in genomes:
             self._owed.setdefault(genome.tobytes(), 1)
-            self._repeats += genome.tobytes() in self._entered
+            self._repeats += genome.tobytes() in self.book.entered
         batch = self._batch(number, genomes)
         self._batches += 1
         self._proposals += len(genomes)
@@ -285,20 +278,29 @@ class Session:
 
     def _recorded_genomes(self, asked: Genomes, recorded: Genomes) -> Genomes:
         """Return what was journalled, which wins over what the searcher would ask today."""
+        self._replayed += 1
         if not np.array_equal(asked, recorded):
-            self.progress.note(
-                f"batch {self._batches}: the searcher would now ask for other genomes than the "
-                "journal holds (another version of moga or of a library?); the journal wins"
-            )
+            self._differing += 1
             for genome in asked:
                 self._owed.pop(genome.tobytes(), None)
         return recorded
 
+    def _end_replay(self) -> None:
+        """Say once how often the searcher differed from the journal."""
+        if self._differing:
+            self.progress.note(
+                f"in {self._differing} of {self._replayed} batches, the searcher "
+                f"{self._searcher_name} would now ask for other genomes than the journal holds; "
+                "the journal wins. This is as it should be with members that think on their own "
+                "(portfolio(remote=true)), for their asks depend on timing; else another version "
+                "of moga or of a library may be the cause"
+            )
+        self._replayed = self._differing = 0
+
     def _batch(self, number: int, genomes: Genomes) -> Batch:
         """Decide what of a batch needs an evaluation, and take the rest from limits and journal."""
         n = len(genomes)
-        limits = (*self.plan.objectives, *self.plan.constraints)
-        violations = violations_of(self.tables.values(genomes), limits, n)
+        violations = self.book.violations(genomes)
         outcomes: list[Outcome | None] = [None] * n
         evaluated, rows = bool(self.plan.evaluated), []
         for row in range(n):
@@ -402,15 +404,15 @@ class Session:
             outcome = batch.outcomes[row]
             if outcome is not None:
                 self._done[batch.genomes[row].tobytes()] = outcome
-        values, errors = self._values(batch)
-        observations = self._observe(batch, values, errors)
-        self.archive.add(observations)
-        self._enter(batch, observations, values, errors)
+        observations = self.book.enter(batch.number, batch.genomes, batch.outcomes)
         with one_thread():
             self.searcher.tell(self._as_often_as_proposed(observations))
         self._watch_failures(batch)
         self._enter_phase("read the journal" if batch.recorded else "search")
-        figures = {"front": len(self.archive.front), "hypervolume": round(self._volume, 4)}
+        book = self.book
+        figures: dict[str, float | str] = {"front": len(book.archive.front)}
+        if not math.isnan(book.hypervolume):
+            figures["hypervolume"] = round(book.hypervolume, 4)
         self.progress.advance(self._evaluations - self._waiting(), **figures)
 
     def _as_often_as_proposed(self, observations: Observations) -> Observations:
@@ -440,18 +442,12 @@ class Session:
             self._give_up(
                 f"{_FAILURES_IN_A_ROW} evaluations in a row failed",
                 [failure.reason for failure in self._failures],
-                self._how_to_continue(),
+                how_to_continue(self.directory, read_configuration(self.directory) or {}),
             )
-
-    def _how_to_continue(self) -> str:
-        configuration = read_configuration(self.directory) or {}
-        if configuration.get("call") is None:  # a file cannot describe Python's objects
-            return f"continue with the same Search(..., storage={str(self.directory)!r}).run()"
-        return f"continue with `moga resume {self.directory}`"
 
     def _check_that_one_worked(self) -> None:
         """Refuse to end a run of which nothing came, however short it was."""
-        evaluated = [row for row in self.rows if row["status"] != "skipped"]
+        evaluated = [row for row in self.book.rows if row["status"] != "skipped"]
         if evaluated and all(row["status"] == "failed" for row in evaluated):
             self._give_up(
                 f"all {len(evaluated)} evaluations failed",
@@ -466,82 +462,6 @@ class Session:
             f"the cause and {cure}"
         )
 
-    def _values(self, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return values and standard errors by name, each of shape (n,); nan where unknown."""
-        n = len(batch.genomes)
-        values: dict[str, Any] = dict(self.tables.values(batch.genomes))
-        errors: dict[str, Any] = dict(self.tables.standard_errors(batch.genomes))
-        for metric in self.plan.evaluated:
-            # where a limit forbade the evaluation, a latency stays the table's
-            values[metric] = values.get(metric, np.full(n, np.nan)).copy()
-            errors[metric] = errors.get(metric, np.full(n, np.nan)).copy()
-            for row in batch.networks:
-                values[metric][row] = errors[metric][row] = np.nan
-            for row, outcome in enumerate(batch.outcomes):
-                if isinstance(outcome, Measured | Bounded):
-                    values[metric][row] = outcome.values[metric]
-                if isinstance(outcome, Measured):
-                    errors[metric][row] = outcome.spread.get(metric, math.nan)
-        return values, errors
-
-    def _observe(
-        self, batch: Batch, values: dict[str, Any], errors: dict[str, Any]
-    ) -> Observations:
-        objectives, n = self.plan.objectives, len(batch.genomes)
-        costs = costs_of(values, objectives, n)
-        spread = costs_of(errors, objectives, n)
-        failed = np.array([isinstance(outcome, Failed) for outcome in batch.outcomes])
-        costs[failed] = np.nan
-        bounded = np.array([isinstance(outcome, Bounded) for outcome in batch.outcomes])
-        fidelity = [o.fidelity if isinstance(o, Bounded) else 1.0 for o in batch.outcomes]
-        limits = (*objectives, *self.plan.constraints)
-        return Observations(
-            genomes=batch.genomes,
-            costs=costs,
-            violations=violations_of(values, limits, n),
-            spread=np.abs(spread),
-            bounded=bounded,
-            fidelity=np.array(fidelity),
-        )
-
-    def _enter(
-        self,
-        batch: Batch,
-        observations: Observations,
-        values: dict[str, Any],
-        errors: dict[str, Any],
-    ) -> None:
-        """Append a row a genome to the table of evaluations, but none for what has one."""
-        worst, best = self.tables.box(self.plan.objectives)
-        self._volume = self.archive.hypervolume(worst.tolist(), best.tolist())
-        predicted = self.tables.predicted(batch.genomes)
-        for row, genome in enumerate(batch.genomes):
-            if (key := genome.tobytes()) in self._entered:
-                continue
-            self._entered.add(key)
-            outcome = batch.outcomes[row]
-            entry: dict[str, Any] = {
-                "order": len(self.rows),
-                "batch": batch.number,
-                "status": "skipped" if outcome is None else type(outcome).__name__.lower(),
-                "kind": outcome.kind if isinstance(outcome, Failed) else "",
-                "reason": outcome.reason if isinstance(outcome, Failed) else "",
-                "violation": float(observations.violations[row]),
-            }
-            for name in (*self.plan.evaluated, *self.plan.table_names):
-                entry[column(name)] = float(values[name][row])
-                metric, at, device = column(name).partition("@")
-                if name in errors:
-                    entry[f"{metric}_se{at}{device}"] = float(errors[name][row])
-                if name in predicted and name not in self.plan.evaluated:
-                    entry[f"{metric}_predicted{at}{device}"] = int(predicted[name][row])
-            for name in ("params", "macs"):
-                entry[name] = int(entry[name])
-            entry["on_front"] = False
-            entry["hypervolume"] = self._volume
-            entry["genome"] = [int(gene) for gene in genome]
-            self.rows.append(entry)
-
     def _remove_derived(self) -> None:
         """Remove what was made from fewer evaluations, so that what is there is never stale."""
         for name in _DERIVED:
@@ -553,23 +473,26 @@ class Session:
         Raises:
             TooManyFailures: every evaluation failed; no end is recorded.
         """
-        if not self.finished:
+        if not (ended := self.finished):
             self._check_that_one_worked()
             stop = Stop(self._reason, self._evaluations, self.settings.hours)
             self.ledger.record_stop(stop)
             if stop.reason == "repeats":
                 self.progress.note(
                     f"the search ended early: of {self._proposals} genomes that the searcher "
-                    f"{self._searcher_name} proposed, {len(self._entered)} were new"
+                    f"{self._searcher_name} proposed, {len(self.book.entered)} were new"
                 )
         missing = [name for name in _DERIVED if not (self.directory / name).exists()]
+        stale = "report.html" in missing or not ended  # one of the run before its end, if any
         if "evaluations.parquet" in missing or "front.csv" in missing:
             self._write_frames(self.result())
+            stale = True
         family = self._family()
         if family is not None and "family.json" in missing:
             family(self, self.result())
+            stale = True
         self.measure_front()
-        if "report.html" in missing:
+        if stale:
             self.progress.phase("report")
             self.result().report()
         return self.result()
@@ -595,29 +518,29 @@ class Session:
 
     def _family(self) -> Any:
         spec = self.settings.family
-        return None if spec is None or not len(self.archive) else registry.create("family", spec)
+        if spec is None or not len(self.book.archive):
+            return None
+        return registry.create("family", spec)
 
     def _write_frames(self, result: Result) -> None:
         with atomic_path(self.directory / "evaluations.parquet") as path:
             result.evaluations.to_parquet(path, index=False)
-        front = result.front.drop(columns=list(_NOT_OF_THE_FRONT))
+        front = result.front.drop(columns=[name for name in BOOKKEEPING if name in result.front])
         front["genome"] = [" ".join(map(str, genome)) for genome in front["genome"]]
         atomic_write(self.directory / "front.csv", front.to_csv(index=False))
 
     def result(self) -> Result:
         """Return what is known so far."""
-        on_front = {genome.tobytes() for genome in self.archive.genomes[self.archive.front]}
-        for row in self.rows:
-            key = np.array(row["genome"], dtype=np.int64).tobytes()
-            row["on_front"] = row["status"] == "measured" and key in on_front
+        self.book.mark_front()
         path = self.directory / "family.json"
         return Result(
             run_dir=self.directory,
             space=self.plan.space,
             objectives=self.plan.objectives,
-            archive=self.archive,
-            rows=self.rows,
-            hypervolume=self._volume,
+            archive=self.book.archive,
+            rows=self.book.rows,
+            hypervolume=self.book.hypervolume,
+            constraints=self.plan.constraints,
             family=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None,
             measured=read_measured(self.directory),
             stopped=self.ledger.stop.reason if self.ledger.stop else "",

@@ -191,34 +191,32 @@ def search(  # noqa: PLR0917 - typer reads the options from the signature
     """
     run_dir = [storage]
     with exits(lambda: run_dir[0]):
-        from moga.report.progress import auto
         from moga.search import Search
 
         devices = _split(device)
-        with auto() as progress:
-            found = Search(
-                space,
-                _one_or_all(devices),
-                None if objectives is None else _split(objectives),
-                constraints=constraint or (),
-                searcher=searcher,
-                data=data,
-                evaluator=None if evaluator is None else _one_or_all(_split(evaluator)),
-                evaluations=evaluations,
-                hours=hours,
-                seed=seed,
-                executor=executor,
-                workers=workers,
-                in_flight=in_flight,
-                batch=batch,
-                time_limit=time_limit,
-                storage=storage,
-                progress=progress,
-            )
-            try:
-                result = found.run()
-            finally:
-                run_dir[0] = found.storage
+        found = Search(
+            space,
+            _one_or_all(devices),
+            None if objectives is None else _split(objectives),
+            constraints=constraint or (),
+            searcher=searcher,
+            data=data,
+            evaluator=None if evaluator is None else _one_or_all(_split(evaluator)),
+            evaluations=evaluations,
+            hours=hours,
+            seed=seed,
+            executor=executor,
+            workers=workers,
+            in_flight=in_flight,
+            batch=batch,
+            time_limit=time_limit,
+            storage=storage,
+            progress=True,
+        )
+        try:
+            result = found.run()
+        finally:
+            run_dir[0] = found.storage
         print_result(result, as_json=as_json)
 
 
@@ -236,12 +234,9 @@ def resume(
 ) -> None:
     """Continue a run that was interrupted; a finished one is left as it is."""
     with exits(lambda: run):
-        from moga.report.progress import auto
-        from moga.search import Search
+        from moga.search import continued
 
-        with auto() as progress:
-            found = Search.resume(run, executor=executor, workers=workers, progress=progress)
-            result = found.run()
+        result = continued(run, executor=executor, workers=workers, progress=True)
         print_result(result, as_json=as_json)
 
 
@@ -419,7 +414,7 @@ def profile(  # noqa: PLR0917 - typer reads the options from the signature
 
 @app.command(epilog="Example:\n\n  moga report runs/moga-cpu-001")
 def report(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Write report.html again from the files of a run."""
+    """Write report.html from the files of a run, even of one that has not ended."""
     with exits():
         from moga.report.html import write_report
 

@@ -1,6 +1,7 @@
 """What the commands print: tables for people, one JSON object for scripts."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         return
     if content["family"]:
         _print_family(content["family"], measured)
-    _print_lines(content, measured)
+    _print_lines(content, measured, result.why_empty)
 
 
 def _print_family(members: list[Mapping[str, Any]], devices: Sequence[Mapping[str, Any]]) -> None:
@@ -90,10 +91,13 @@ def _error_of(name: str) -> tuple[str, str]:
 
 def _columns(members: list[Mapping[str, Any]]) -> list[str]:
     """Return the figures that at least one member has, in a reader's order."""
+    from moga.report.text import is_own
+
     order = ("accuracy", "test_accuracy", "latency_ms", "measured_ms", "params", "macs")
     keys = dict.fromkeys(str(key) for member in members for key in member)
     known = [key for key in keys if any(member.get(key) is not None for member in members)]
-    return [key for base in order for key in known if key.partition("@")[0] == base]
+    own = [key for key in known if is_own(key)]
+    return [key for base in (*order, *own) for key in known if key.partition("@")[0] == base]
 
 
 _WENT_BY: Final = {
@@ -113,26 +117,23 @@ def _end_to_end(entry: Mapping[str, Any]) -> list[str]:
     return lines + ([f"Caution:  {entry['caution']}"] if entry.get("caution") else [])
 
 
-def _print_lines(content: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
+def _print_lines(
+    content: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], why_empty: str
+) -> None:
     failed = f", {content['failed']} failed" if content["failed"] else ""
     directory = Path(content["run_dir"])
-    skipped = content["evaluations"] - content["measured"] - content["failed"]
+    volume = content["hypervolume"]
     lines = [
         f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
-        f"hypervolume {content['hypervolume']:.4f}"
+        f"hypervolume {'unknown' if math.isnan(volume) else f'{volume:.4f}'}"
     ]
-    if not content["front"] and (skipped or content["measured"]):
-        why = [
-            f"{skipped} proposed networks exceed the limits by what the tables say, and were not "
-            "evaluated"
-        ] * (skipped > 0)
-        why += [f"{content['measured']} evaluated ones break a limit"] * (content["measured"] > 0)
-        lines.append(f"Nothing is on the front: {'; '.join(why)}. Give wider limits.")
+    if why_empty:
+        lines.append(f"Nothing is on the front: {why_empty}.")
     lines += [line for entry in measured for line in _end_to_end(entry)]
     lines.append(f"Report:   {content['report']}")
     if content["family"]:
         lines.append(f"Networks: {directory / 'family'}")
-    lines.append(f"Continue a run that was interrupted with: moga resume {directory}")
+    lines.append(f"Print this again with: moga resume {directory}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

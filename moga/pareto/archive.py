@@ -92,7 +92,7 @@ class Archive:
                 f"the archive holds {self.objectives} costs a genome; got "
                 f"{observations.costs.shape[-1]}"
             )
-        rows = np.flatnonzero(observations.usable & np.isfinite(observations.costs).all(axis=1))
+        rows = np.flatnonzero(observations.usable)
         self._check_fidelity(observations.fidelity[rows])
         fresh = [row for row in rows if self._is_new(observations, row)]
         if fresh:

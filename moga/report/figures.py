@@ -66,7 +66,7 @@ def hypervolume_figure(run: Run) -> "go.Figure":
     """Draw the share of the objectives' box that the front dominates, after each evaluation."""
     import plotly.graph_objects as go
 
-    values = run.evaluations["hypervolume"].to_numpy(dtype=float)
+    values = run.evaluated["hypervolume"].to_numpy(dtype=float)
     steps = np.arange(1, len(values) + 1)
     kept = np.flatnonzero(
         np.diff(values, prepend=np.nan) != 0

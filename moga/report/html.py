@@ -11,11 +11,25 @@ from typing import Any, Final
 
 from moga.devices.base import method_text
 from moga.files import atomic_write
+from moga.report.book import limits_of
 from moga.report.drawing import draw, legend
 from moga.report.figures import DRAWN, front_axes, front_figure, hypervolume_figure
+from moga.report.limits import why_empty
 from moga.report.run import Member, Run, read_run
 from moga.report.style import STYLE
-from moga.report.text import ABSENT, TIMES, big, column, label, searched_by, unmeasured, value_text
+from moga.report.text import (
+    ABSENT,
+    TIMES,
+    big,
+    column,
+    is_own,
+    label,
+    searched_by,
+    sentence,
+    unmeasured,
+    value_text,
+)
+from moga.runtime.rundir import how_to_continue
 
 __all__ = ["render", "write_report"]
 
@@ -96,7 +110,19 @@ def _headline(run: Run) -> str:
         f"<header>\n<h1>{_title(run)}</h1>\n"
         f'<p class="lead">A search of <code>{_text(spec)}</code> by '
         f"{_text(run.configuration['searcher'])}, for {_text(goals)}. {_text(_outcome(run))}</p>\n"
+        f"{_not_ended(run)}"
         f'<ul class="tiles">{tiles}</ul>\n</header>'
+    )
+
+
+def _not_ended(run: Run) -> str:
+    """Say how far a run is that has not ended, and how it is continued; "" where it has."""
+    if run.ended:
+        return ""
+    done, wanted = len(run.evaluated), run.configuration["evaluations"]
+    cure = how_to_continue(run.directory, run.configuration)
+    return _absent(
+        f"This run has not ended: {done:,} of {wanted:,} evaluations are done. {sentence(cure)}."
     )
 
 
@@ -111,7 +137,8 @@ def _goal(objective: Mapping[str, Any], weighted: bool) -> str:
 
 def _outcome(run: Run) -> str:
     if run.front.empty:
-        return "No evaluation succeeded within all limits, so there is no front."
+        why = why_empty(run.evaluations, *limits_of(run.configuration))
+        return f"Nothing is on the front: {why}."
     if not run.members:
         return "The front is below; no family was selected."
     names = ", ".join(member.name for member in run.members)
@@ -181,9 +208,11 @@ def _end_to_end(run: Run) -> str:
     title = "Predicted against measured"
     parts = [_device_end_to_end(run, entry) for entry in run.end_to_end]
     if not parts:
+        kinds = {_of_search(run, n) for n in run.metric_columns if n.startswith("latency_ms")}
+        of = " and ".join(sorted(_PLURAL[kind] for kind in kinds))
         note = (
             f"The front was not measured end to end: {', '.join(run.devices)} cannot be measured "
-            "here. Its latencies are predictions."
+            f"here. Its latencies are {of or 'unknown'}."
         )
         parts = [_absent(note)]
     return _section("measured", title, *parts)
@@ -216,13 +245,25 @@ def _device_end_to_end(run: Run, entry: Mapping[str, Any]) -> str:
 _DEVIATION: Final = {
     "prediction": "prediction against measurement",
     "measurement": "in the search against at its end",
+    "record": "recorded against measured here",
+}
+_PLURAL: Final = {
+    "prediction": "predictions",
+    "measurement": "those that were measured in the search",
+    "record": "recorded ones",
 }
 
 
 def _of_search(run: Run, name: str) -> str:
-    """Return what gave a column of latencies; a prediction where nothing says more."""
+    """Return what gave a column of latencies: a measurement, a record, or a prediction."""
     entries = [entry for entry in run.end_to_end if column(str(entry["metric"])) == name]
-    return searched_by(entries[0]) if entries else "prediction"
+    if entries:
+        return searched_by(entries[0])
+    metric = name.replace("latency_ms", "latency")
+    if metric in run.configuration.get("evaluated", ()):
+        return "measurement"
+    provenance = run.tables.get(metric, {}).get("provenance") or {}
+    return "record" if provenance.get("method") == "table" else "prediction"
 
 
 def _end_to_end_row(name: str, row: Mapping[str, Any]) -> str:
@@ -239,10 +280,15 @@ def _end_to_end_row(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _hypervolume(run: Run) -> str:
-    last = _last_hypervolume(run)
+    last, done = _last_hypervolume(run), len(run.evaluated)
     if last is None:
-        return _section("progress", "Progress", _absent("This run recorded no hypervolume."))
-    described = f"Hypervolume over {len(run.evaluations)} evaluations; it ends at {last:.4f}."
+        said = "This run recorded no hypervolume"
+        if own := [o["name"] for o in run.configuration["objectives"] if is_own(str(o["name"]))]:
+            said += f": it takes the range of each objective, and nobody knows that of {own[0]}"
+        return _section("progress", "Progress", _absent(f"{said}."))
+    if not done:
+        return _section("progress", "Progress", _absent("No network was evaluated."))
+    described = f"Hypervolume over {done} evaluations; it ends at {last:.4f}."
     caption = (
         "Hypervolume: the share of the box between the worst and the best cost there can be that "
         "the front dominates."
@@ -321,8 +367,13 @@ def _values_row(run: Run, name: str) -> str:
     known = [value for value in values if value is not None]
     best = max(known) if run.direction(name) == "max" else min(known)
     cells = [value_text(name, m.values.get(name), m.error(name)) for m in run.members]
-    marks = [value == best and len(set(known)) > 1 for value in values]
-    how = {"prediction": " predicted", "measurement": " measured in the search"}
+    better = bool(run.direction(name)) and len(set(known)) > 1
+    marks = [better and value == best for value in values]
+    how = {
+        "prediction": " predicted",
+        "measurement": " measured in the search",
+        "record": " recorded",
+    }
     latency = name.startswith("latency_ms")
     title = label(name) + (how[_of_search(run, name)] if latency else "")
     return _row(title, [_text(cell) for cell in cells], marks)

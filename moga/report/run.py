@@ -15,11 +15,13 @@ import pandas as pd
 from moga.contracts import METRICS
 from moga.errors import FormatError
 from moga.network import Network
-from moga.report.text import column
-from moga.runtime.rundir import read_configuration, read_measured
+from moga.report.book import frame_of, read_book, read_stop
+from moga.report.text import column, is_own
+from moga.runtime.rundir import how_to_continue, read_configuration, read_measured
 
 __all__ = ["Member", "Run", "read_run"]
 
+_EVALUATIONS: Final = "evaluations.parquet"
 _FAMILY_FORMAT: Final = "moga-family"
 _FAMILY_VERSION: Final = 1
 _TABLE_FORMAT: Final = "moga-cost-table"
@@ -60,6 +62,7 @@ class Run:
         tables: metric or file name -> header of the cost table: unit, space, provenance.
         end_to_end: what ``measured.json`` holds a device: the front's latencies, predicted and
             measured; () without the file.
+        ended: False where it was interrupted, or goes on.
     """
 
     directory: Path
@@ -69,6 +72,7 @@ class Run:
     family: Mapping[str, Any] | None
     tables: Mapping[str, Mapping[str, Any]]
     end_to_end: tuple[Mapping[str, Any], ...] = ()
+    ended: bool = True
 
     @property
     def devices(self) -> list[str]:
@@ -77,15 +81,21 @@ class Run:
 
     @cached_property
     def metric_columns(self) -> list[str]:
-        """Columns of the evaluations that hold metrics, accuracy and latencies first."""
-        bases = ("accuracy", "latency_ms", "params", "macs")
+        """Columns that hold metrics, accuracy and latencies first, an evaluator's own last."""
         columns = [str(name) for name in self.evaluations.columns]
+        own = (name for name in columns if is_own(name))
+        bases = ("accuracy", "latency_ms", "params", "macs", *own)
         return [name for base in bases for name in columns if name.partition("@")[0] == base]
 
     @cached_property
     def measured(self) -> pd.DataFrame:
         """The rows that hold a measurement."""
         return self.evaluations[self.evaluations["status"] == "measured"]
+
+    @cached_property
+    def evaluated(self) -> pd.DataFrame:
+        """The rows of what was evaluated: all but those that limits forbade."""
+        return self.evaluations[self.evaluations["status"] != "skipped"]
 
     @cached_property
     def front(self) -> pd.DataFrame:
@@ -112,37 +122,42 @@ class Run:
         return frame[name].tolist() if name in frame else [""] * len(frame)
 
     def direction(self, name: str) -> str:
-        """Return which way of a column is better: the objective's, else the metric's nature."""
+        """Return which way of a column is better: the objective's, else the metric's nature.
+
+        "" for a metric of an evaluator's own that is no objective.
+        """
         for objective in self.configuration["objectives"]:
             if column(str(objective["name"])) == name:
                 return str(objective["direction"])
         base = {"latency_ms": "latency", "measured_ms": "latency", "test_accuracy": "accuracy"}
         stem = name.partition("@")[0]
         metric = METRICS.get(base.get(stem, stem))
-        return metric.direction if metric else "min"
+        return metric.direction if metric else ""
 
 
 def read_run(directory: str | Path) -> Run:
-    """Read the files of a run.
+    """Read the files of a run; of one that has not ended, what its journal holds.
 
     Args:
         directory: a run directory, such as ``runs/moga-001``.
 
     Raises:
-        FormatError: no run directory, a run without results yet, or a file that is damaged or of
-            another version; the message says what was expected and what to do.
+        FormatError: no run directory, a run without results yet, one that has not ended and whose
+            space no file describes, or a file that is damaged or of another version; the message
+            says what was expected and what to do.
     """
     directory = Path(directory)
     configuration = _read_configuration(directory)
-    family, members = _read_family(directory)
+    family, members = _read_family(directory, configuration)
     return Run(
         directory=directory,
         configuration=configuration,
-        evaluations=_read_evaluations(directory),
+        evaluations=_read_evaluations(directory, configuration),
         members=members,
         family=family,
         tables=_read_tables(directory),
         end_to_end=tuple((read_measured(directory) or {}).get("devices", ())),
+        ended=(directory / _EVALUATIONS).exists() or bool(read_stop(directory)),
     )
 
 
@@ -158,18 +173,16 @@ def _read_configuration(directory: Path) -> dict[str, Any]:
     return configuration
 
 
-def _read_evaluations(directory: Path) -> pd.DataFrame:
-    path = directory / "evaluations.parquet"
+def _read_evaluations(directory: Path, configuration: Mapping[str, Any]) -> pd.DataFrame:
+    path = directory / _EVALUATIONS
     if not path.exists():
-        raise FormatError(
-            f"{directory} has no evaluations.parquet: the run has not ended yet. "
-            f"Continue it with: moga resume {directory}"
-        )
+        return frame_of(read_book(directory, configuration).rows)
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise FormatError(
-            f"{path} is damaged: {error}. Write it again with: moga resume {directory}"
+            f"{path} is damaged: {error}. Remove it, and it is written again: "
+            f"{how_to_continue(directory, configuration)}"
         ) from error
     if missing := [name for name in _COLUMNS if name not in frame]:
         raise FormatError(
@@ -178,21 +191,24 @@ def _read_evaluations(directory: Path) -> pd.DataFrame:
     return frame
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, configuration: Mapping[str, Any]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FormatError(
-            f"{path} is damaged: {error}. Write it again with: moga resume {path.parent}"
+            f"{path} is damaged: {error}. Remove it, and it is written again: "
+            f"{how_to_continue(path.parent, configuration)}"
         ) from error
     return content if isinstance(content, dict) else {}
 
 
-def _read_family(directory: Path) -> tuple[dict[str, Any] | None, tuple[Member, ...]]:
+def _read_family(
+    directory: Path, configuration: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, tuple[Member, ...]]:
     path = directory / "family.json"
     if not path.exists():
         return None, ()
-    content = _read_json(path)
+    content = _read_json(path, configuration)
     if content.get("format") != _FAMILY_FORMAT or content.get("version") != _FAMILY_VERSION:
         raise FormatError(
             f'{path}: expected "format": "{_FAMILY_FORMAT}", "version": {_FAMILY_VERSION}, got '

@@ -10,8 +10,10 @@ __all__ = [
     "big",
     "column",
     "duration",
+    "is_own",
     "label",
     "searched_by",
+    "sentence",
     "unmeasured",
     "value_text",
     "with_error",
@@ -55,6 +57,35 @@ def label(name: str, *, unit: bool = False) -> str:
     base, at, device = name.partition("@")
     text = _LABELS.get(base, base) + (f" on {device}" if at else "")
     return f"{text}, {_UNITS[base]}" if unit and base in _UNITS else text
+
+
+_NO_METRICS: Final = (
+    *("order", "batch", "status", "kind", "reason", "violation", "on_front", "hypervolume"),
+    *("genome", "name", "network", "weights"),
+)
+_BESIDE: Final = ("_se", "_predicted")
+"""How columns end that say what a value beside them is worth."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a column of evaluations or a family holds a metric of an evaluator's own.
+
+    Example:
+        >>> [is_own(name) for name in ("energy", "energy_se", "latency_ms@v100", "order")]
+        [True, False, False, False]
+    """
+    base = name.partition("@")[0]
+    return not (base in _LABELS or base in _NO_METRICS or base.endswith(_BESIDE))
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital at its beginning; the rest stays.
+
+    Example:
+        >>> sentence("run Search")
+        'Run Search'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def searched_by(entry: Mapping[str, Any]) -> str:

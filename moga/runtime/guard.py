@@ -13,7 +13,7 @@ from moga.contracts import Bounded, Evaluator, Failed, Measured, Outcome, is_cou
 from moga.errors import UsageError
 from moga.network import Network
 
-__all__ = ["Retries", "check_time_limit", "guarded", "lost", "one_thread", "timed_out"]
+__all__ = ["Retries", "check_time_limit", "checked", "guarded", "lost", "one_thread", "timed_out"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def guarded(evaluator: Evaluator, networks: Sequence[Network], retries: int = 0)
             _LOG.info("a batch of %d raised %r; evaluating one by one", len(networks), error)
         else:
             if _well_formed(outcomes, len(networks)):
-                return [_checked(outcome, evaluator.metrics) for outcome in outcomes]
+                return [checked(outcome, evaluator.metrics) for outcome in outcomes]
     return [_alone(evaluator, network, retries) for network in networks]
 
 
@@ -95,7 +95,7 @@ def _alone(evaluator: Evaluator, network: Network, retries: int) -> Outcome:
             failure = Failed(f"{type(error).__name__}: {error}", "error")
         else:
             if _well_formed(outcomes, 1):
-                return _checked(outcomes[0], evaluator.metrics)
+                return checked(outcomes[0], evaluator.metrics)
             return Failed(f"expected a list of 1 outcome, got {_shorten(outcomes)}", "error")
     return failure
 
@@ -108,7 +108,14 @@ def _well_formed(outcomes: Any, n: int) -> bool:
     )
 
 
-def _checked(outcome: Outcome, metrics: Sequence[str]) -> Outcome:
+def checked(outcome: Outcome, metrics: Sequence[str]) -> Outcome:
+    """Return an outcome with its values as floats, or what is wrong with it as `Failed`.
+
+    Args:
+        outcome: what an evaluation came to.
+        metrics: what it must hold; a value that is not finite is a failure, and a spread that is
+            not finite is left out.
+    """
     if isinstance(outcome, Failed):
         return outcome
     if missing := [name for name in metrics if name not in outcome.values]:

@@ -79,24 +79,26 @@ class Journal:
         self._next = len(records)
 
     @classmethod
-    def open(cls, path: str | Path) -> "Journal":
+    def open(cls, path: str | Path, *, read_only: bool = False) -> "Journal":
         """Open a journal, creating it where there is none; read and verify what is there.
 
-        A torn last line is cut off, durably.
+        A torn last line is cut off, durably. To read only needs no lock: nothing is changed, and
+        a last line that another process is writing is left out.
 
         Raises:
             FormatError: damage elsewhere, a gap in the sequence, or a line of another version.
         """
         path = Path(path)
-        file = path.open("a+b", buffering=0)
+        file = path.open("rb" if read_only else "a+b", buffering=0)
         try:
             file.seek(0)
             content = file.readall()
             records, good = _read(content, path)
-            if good < len(content):
-                file.truncate(good)
-                os.fsync(file.fileno())
-            sync_dir(path.parent)
+            if not read_only:
+                if good < len(content):
+                    file.truncate(good)
+                    os.fsync(file.fileno())
+                sync_dir(path.parent)
         except BaseException:
             file.close()
             raise

@@ -61,6 +61,7 @@ class Ledger:
 
     Args:
         path: ``journal.jsonl``; made where there is none.
+        read_only: nothing is changed, nor can be recorded; the file must be there.
 
     Attributes:
         asked: the batches, in the order in which they were asked.
@@ -72,8 +73,8 @@ class Ledger:
         FormatError: a damaged journal.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._journal = Journal.open(path)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._journal = Journal.open(path, read_only=read_only)
         self.torn_bytes = self._journal.torn_bytes
         self.asked: list[Asked] = []
         self.answers: dict[int, Answer] = {}

@@ -1,10 +1,12 @@
 """The directory of a run: its configuration, and what must be the same to continue it."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from moga.contracts import Objective
 from moga.errors import FormatError, RunMismatch
 from moga.files import atomic_write, digest
 
@@ -14,7 +16,10 @@ __all__ = [
     "MEASURED",
     "SAME",
     "check_same",
+    "how_to_continue",
     "new_run_dir",
+    "objective_from_json",
+    "objective_to_json",
     "read_configuration",
     "read_measured",
     "write_configuration",
@@ -86,6 +91,56 @@ def read_configuration(directory: Path) -> dict[str, Any] | None:
     return content
 
 
+def how_to_continue(directory: Path, configuration: Mapping[str, Any]) -> str:
+    """Say how a run is continued: a part of a sentence that begins with a verb."""
+    if configuration.get("call") is None:  # a file cannot describe Python's objects
+        return (
+            "run the script that began it again, with the same "
+            f"Search(..., storage={str(directory)!r}).run()"
+        )
+    return f"continue with `moga resume {directory}`"
+
+
+def objective_to_json(objective: Objective) -> dict[str, Any]:
+    """Return an objective or limit as JSON values; what is unlimited is None."""
+    return {
+        "name": objective.name,
+        "metric": objective.metric,
+        "direction": objective.direction,
+        "weight": objective.weight,
+        "lower": objective.lower if objective.lower > -math.inf else None,
+        "upper": objective.upper if objective.upper < math.inf else None,
+        "unit": objective.unit,
+    }
+
+
+def objective_from_json(value: Mapping[str, Any], *, optimised: bool) -> Objective:
+    """Read what `objective_to_json` wrote.
+
+    Args:
+        value: its JSON values.
+        optimised: False where it was a constraint.
+
+    Raises:
+        FormatError: no objective.
+    """
+    try:
+        return Objective(
+            metric=value["metric"],
+            direction=value["direction"],
+            weight=value["weight"],
+            lower=-math.inf if value["lower"] is None else value["lower"],
+            upper=math.inf if value["upper"] is None else value["upper"],
+            device=value["name"].partition("@")[2],
+            optimised=optimised,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"expected an objective as run.json holds it, got {value!r} ({error!r}); restore the "
+            "file or start a new run"
+        ) from error
+
+
 def check_same(directory: Path, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Check that a run may be continued with a configuration.
 
@@ -95,7 +150,7 @@ def check_same(directory: Path, recorded: Mapping[str, Any], wanted: Mapping[str
     journal = directory / JOURNAL
     begun = journal.exists() and journal.stat().st_size > 0
     differing = [
-        f"  {key}: the run has {_brief(recorded.get(key))}, you ask for {_brief(wanted.get(key))}"
+        _difference(key, recorded.get(key), wanted.get(key))
         for key in SAME
         if (begun or key not in ASKING)
         and digest(_compared(recorded.get(key))) != digest(_compared(wanted.get(key)))
@@ -109,17 +164,44 @@ def check_same(directory: Path, recorded: Mapping[str, Any], wanted: Mapping[str
 
 
 def _compared(value: Any) -> Any:
-    """Leave out what becomes known only while a run goes on."""
+    """Leave out what becomes known only while a run goes on, and how images were named.
+
+    Images are the same where their digest is: a folder may be named from another place.
+    """
     if isinstance(value, Mapping):
-        return {key: item for key, item in value.items() if key != "details"}
+        return {key: item for key, item in value.items() if key not in ("details", "source")}
     return value
 
 
-def _brief(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return str(value.get("spec") or value.get("name") or dict(value))
+_OTHER: Final = {"space": "other networks", "data": "other images"}
+"""What differs where a digest does."""
+
+
+def _difference(key: str, recorded: Any, wanted: Any) -> str:
+    """Say in a line how a part of a configuration differs; never the same text twice."""
+    has, asked = _brief(key, recorded), _brief(key, wanted)
+    if has != asked:
+        return f"  {key}: the run has {has}, you ask for {asked}"
+    if not (isinstance(recorded, Mapping) and isinstance(wanted, Mapping)):
+        return f"  {key}: the run has {recorded!r}, you ask for {wanted!r}"
+    fields = sorted({*recorded, *wanted} - {"details"})
+    parts = ", ".join(
+        f"{field} {recorded.get(field)} in the run, {wanted.get(field)} now"
+        for field in fields
+        if recorded.get(field) != wanted.get(field)
+    )
+    return f"  {key}: {has}, the same name, but {_OTHER.get(key, 'not the same')} ({parts})"
+
+
+def _brief(key: str, value: Any) -> str:
+    """Return a part of a configuration as the user wrote it."""
     if isinstance(value, list):
-        return "[" + ", ".join(_brief(item) for item in value) + "]"
+        return "[" + ", ".join(_brief(key, item) for item in value) + "]"
+    if isinstance(value, Mapping) and key in ("objectives", "constraints"):
+        return str(objective_from_json(value, optimised=key == "objectives"))
+    if isinstance(value, Mapping):
+        named = (value.get(field) for field in ("spec", "name", "source"))
+        return str(next((name for name in named if name), dict(value)))
     return repr(value)
 
 
@@ -143,10 +225,12 @@ def read_measured(directory: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FormatError(
-            f"{path} is damaged: {error}. Remove it; `moga resume` measures the front again"
+            f"{path} is damaged: {error}. Remove it; a run that is continued measures the front "
+            "again"
         ) from error
     if not isinstance(content, dict) or {key: content.get(key) for key in _MEASURED} != _MEASURED:
         raise FormatError(
-            f"{path}: expected {_MEASURED}; remove it, `moga resume` measures the front again"
+            f"{path}: expected {_MEASURED}; remove it, a run that is continued measures the front "
+            "again"
         )
     return content

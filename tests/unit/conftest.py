@@ -103,6 +103,8 @@ def configuration_of(space: MoGASpace) -> dict[str, Any]:
             },
         },
         "family": "moga",
+        "evaluated": ["accuracy"],
+        "call": {"space": space.spec},
         "versions": {"python": "3.11.9", "torch": "2.0", "ray": "2.0"},
         "host": {"cpu": "A processor", "cores": 2, "platform": "Linux"},
         "started": "2026-01-02T03:04:05+00:00",

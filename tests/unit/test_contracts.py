@@ -115,7 +115,7 @@ def test_parse_constraint_refuses(text: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"metric": "speed"}, UnknownName, "unknown metric 'speed'"),
+        ({"metric": "Speed!"}, InvalidObjective, "the metric is 'Speed!'; give small letters"),
         ({"direction": "up"}, InvalidObjective, "direction of macs: 'up', not min or max"),
         ({"weight": -1.0}, InvalidObjective, "weight of macs is -1.0; give 0 or more"),
         ({"weight": math.nan}, InvalidObjective, "weight of macs is nan; give 0 or more"),
@@ -217,3 +217,26 @@ def test_silent_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     progress.advance(1, loss=2.0)
     progress.note("text")
     assert capsys.readouterr() == ("", "")
+
+
+def test_infinite_costs_have_failed_like_unknown_ones() -> None:
+    costs = np.array([[1.0, 2.0], [np.nan, 2.0], [np.inf, 2.0], [1.0, -np.inf]])
+    told = Observations.exact(np.zeros((4, 1), dtype=np.int64), costs)
+    assert told.failed.tolist() == [False, True, True, True]
+    assert told.usable.tolist() == [True, False, False, False]
+
+
+def test_an_evaluator_s_own_metrics_need_a_direction() -> None:
+    energy = parse_objective("energy_mj:max*.5<=3", ["energy_mj"])
+    assert energy == Objective("energy_mj", "max", 0.5, upper=3)
+    assert parse_objective(str(energy), ["energy_mj"]) == energy
+    assert str(Objective("energy_mj", "min")) == "energy_mj:min"
+    assert energy.unit == ""
+    limit = parse_constraint("1<=energy_mj<=3", ["energy_mj"])
+    assert (limit.lower, limit.upper, limit.optimised) == (1, 3, False)
+    words = "energy_mj is the evaluator's own metric, .* give energy_mj:min or energy_mj:max"
+    with pytest.raises(InvalidObjective, match=words):
+        parse_objective("energy_mj", ["energy_mj"])
+    for parse, text in ((parse_objective, "energi_mj:min"), (parse_constraint, "energi_mj<=3")):
+        with pytest.raises(UnknownName, match=r"unknown metric 'energi_mj'\. .* 'energy_mj'"):
+            parse(text, ["energy_mj"])

@@ -206,3 +206,33 @@ def test_evaluator_without_the_metric(tmp_path) -> None:
     )
     with pytest.raises(UsageError, match="gives energy, but not accuracy"):
         plan.build_evaluator(0, tmp_path, Silent())
+
+
+class Own:
+    """Gives a metric that moga does not know."""
+
+    def __init__(self, *metrics):
+        self.metrics = metrics
+
+    def evaluate(self, networks):
+        return []
+
+
+@pytest.mark.parametrize("name", ["Energy", "order", "energy_se", "name", "latency_ms", 3])
+def test_own_metrics_that_cannot_be_columns(name) -> None:
+    with pytest.raises(UsageError, match=rf"the evaluator calls a metric {name!r}; give small"):
+        Plan.make("nasbench201", "pixel3", ["accuracy"], evaluator=Own("accuracy", name))
+
+
+@pytest.mark.parametrize("evaluator", [None, Own("accuracy"), "tabular"])
+def test_a_metric_that_nobody_gives_is_refused(evaluator) -> None:
+    for goal in ("energy:min", Objective("energy", "min")):
+        with pytest.raises(UnknownName, match="unknown metric 'energy'"):
+            Plan.make("nasbench201", "pixel3", ["accuracy", goal], evaluator=evaluator)
+
+
+def test_an_evaluator_that_is_needed_gives_all_its_metrics() -> None:
+    own = Own("accuracy", "energy", "params")
+    plan = Plan.make("nasbench201", "pixel3", ["energy:min", "params"], evaluator=own)
+    assert plan.evaluated == ("energy", "accuracy")
+    assert Plan.make("nasbench201", "pixel3", ["params"], evaluator=own).evaluated == ()

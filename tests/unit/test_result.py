@@ -59,8 +59,11 @@ def test_best_that_there_is_not(result: Result, limits: dict, message: str) -> N
 def test_an_empty_front_has_no_best(result: Result) -> None:
     for row in result.rows:
         row["on_front"] = False
-    with pytest.raises(UsageError, match="the front is empty: no evaluation succeeded"):
-        result.best(latency_ms=3)
+    for row in result.rows:
+        row["status"] = "failed"
+    for choose in (lambda: result.best(latency_ms=3), lambda: result.choose(3)):
+        with pytest.raises(UsageError, match="the front is empty: 4 evaluations failed"):
+            choose()
 
 
 def test_choose_puts_the_most_accurate_first(result: Result) -> None:

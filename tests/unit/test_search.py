@@ -1,6 +1,7 @@
 """One search from end to end, and each way in which it can go wrong."""
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moga.cli.show import print_result
 from moga.contracts import Failed, Measured, Silent
 from moga.errors import (
     Exhausted,
@@ -19,6 +21,7 @@ from moga.errors import (
     TooManyFailures,
     UsageError,
 )
+from moga.result import Result
 from moga.runtime.journal import RunLock
 from moga.search import Search
 from moga.searchers import RandomSearch
@@ -137,7 +140,8 @@ def test_resume_without_a_run(tmp_path: Path) -> None:
 
 def test_resume_of_a_run_with_objects(tmp_path: Path) -> None:
     search(tmp_path / "run", evaluator=TableEvaluator()).run()
-    with pytest.raises(UsageError, match="objects that a file cannot describe"):
+    words = r"objects that a file cannot describe; run the script that began it again, .*/run'\)"
+    with pytest.raises(UsageError, match=words):
         Search.resume(tmp_path / "run")
 
 
@@ -244,14 +248,109 @@ def test_limits_that_nothing_keeps(tmp_path: Path) -> None:
     result = search(tmp_path / "run", objectives=["accuracy", "latency<=0"], evaluations=3).run()
     assert result.stopped == "limits"
     assert not (result.evaluations["status"] == "measured").any()
-    with pytest.raises(UsageError, match="the front is empty"):
+    least = result.evaluations["latency_ms"].min()
+    words = (
+        f"smallest latency of {len(result.evaluations)} proposed is {least:.4g} ms; the limit is 0"
+    )
+    assert words in repr(result)
+    assert words in (result.run_dir / "report.html").read_text()
+    with pytest.raises(UsageError, match=re.escape(words)):
         result.choose(3)
+
+
+def test_constraints_that_nothing_keeps(tmp_path: Path) -> None:
+    result = search(tmp_path / "run", constraints=["macs<=1e6"], evaluations=3).run()
+    assert "The smallest multiply-adds of" in result.why_empty
+    assert "; the limit is 1.00 M" in result.why_empty
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_progress_true_shows_what_the_command_line_shows(tmp_path, capsys, by_hand) -> None:
+    shown = search(tmp_path / "run", evaluations=8, progress=True)
+    if by_hand:
+        with shown.session():
+            shown.step()
+    else:
+        shown.run()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "search (8 evaluations) ..."
+    assert lines[-1].startswith("search: done in" if by_hand else "report: done in")
+
+
+def test_progress_is_silent_unless_asked_for(tmp_path, capsys) -> None:
+    for nothing in (None, False):
+        search(tmp_path / "run", evaluations=8, progress=nothing).run()
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_that_is_none(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"progress is 'bar', which has no phase\(\); give True"):
+        search(tmp_path / "run", progress="bar")
 
 
 def test_objectives_that_need_no_evaluation(tmp_path: Path) -> None:
     result = search(tmp_path / "run", objectives=["latency", "params:max"]).run()
     assert (result.evaluations["status"] == "measured").all()
     assert "accuracy" not in result.evaluations
+
+
+class Powered:
+    """Gives an energy of its own besides accuracy, and a temperature that nobody asked for."""
+
+    metrics = ("accuracy", "energy", "temperature")
+
+    def evaluate(self, networks):
+        known = TableEvaluator().evaluate(networks)
+        accuracies = [outcome.values["accuracy"] for outcome in known]
+        return [
+            Measured(
+                {"accuracy": a, "energy": 1e3 * a % 10, "temperature": 20 + a}, {"energy": 0.5}
+            )
+            for a in accuracies
+        ]
+
+
+def test_objectives_on_an_evaluator_s_own_metrics(tmp_path: Path) -> None:
+    objectives = ["accuracy", "latency<=8", "energy:min<=6"]
+    result = search(tmp_path / "run", objectives=objectives, evaluator=Powered()).run()
+    frame = result.evaluations
+    assert list(frame)[:6] == ["accuracy", "latency_ms", "energy", "temperature", "params", "macs"]
+    measured = frame[frame["status"] == "measured"]
+    assert (measured["energy"] == 1e3 * measured["accuracy"] % 10).all()
+    assert (measured["temperature"] == 20 + measured["accuracy"]).all()
+    assert (measured["energy_se"] == 0.5).all()
+    assert frame[frame["status"] == "skipped"]["energy"].isna().all()
+    assert (result.front["energy"] <= 6).all()
+    assert len(result.archive.costs[0]) == 3
+    assert math.isnan(result.hypervolume)
+    assert "hypervolume unknown" in repr(result)
+    page = (result.run_dir / "report.html").read_text()
+    assert "low energy [at most 6]" in page
+    assert "recorded no hypervolume: it takes the range of each objective, and nobody" in page
+    again = Result.read(result.run_dir)
+    assert again.objectives == result.objectives
+    assert again.front["temperature"].tolist() == result.front["temperature"].tolist()
+
+
+def test_a_family_of_an_own_metric_shows_it(tmp_path: Path, capsys) -> None:
+    objectives = ["accuracy", "energy:max"]
+    options = {"objectives": objectives, "evaluator": Powered(), "family": "moga"}
+    print_result(search(tmp_path / "run", **options).run(), as_json=False)
+    shown = capsys.readouterr().out
+    assert "hypervolume unknown" in shown
+    assert "energy" in shown
+    row = re.search(
+        r'<th scope="row">energy</th>(.*?)</tr>', (tmp_path / "run" / "report.html").read_text()
+    )
+    assert row
+    assert 'class="best"' in row[1]
+
+
+def test_own_metrics_may_be_limited(tmp_path: Path) -> None:
+    options = {"evaluator": Powered(), "constraints": ["energy<=5"], "evaluations": 20}
+    result = search(tmp_path / "run", **options).run()
+    assert (result.front["energy"] <= 5).all()
+    assert 0 < result.hypervolume < 1
 
 
 def test_a_space_used_up_ends_the_run(tmp_path: Path) -> None:
@@ -290,6 +389,44 @@ def test_by_hand(tmp_path: Path) -> None:
         assert len(session.result().evaluations) == 8
     with pytest.raises(UsageError, match="no session is open"):
         by_hand.ask(1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "reason"),
+    [
+        (Measured({"accuracy": math.inf}), "nan", "accuracy is inf"),
+        (Measured({"accuracy": math.nan}), "nan", "accuracy is nan"),
+        (Measured({}), "error", "the evaluator gave no accuracy"),
+    ],
+)
+def test_by_hand_what_is_no_value_counts_as_failed(
+    tmp_path: Path, outcome: Measured, kind: str, reason: str
+) -> None:
+    by_hand = search(tmp_path / "run", evaluations=4)
+    with by_hand.session() as session:
+        batch = by_hand.ask(4)
+        with pytest.raises(UsageError, match=r"expected Measured, Bounded or Failed; got 94"):
+            by_hand.tell(batch, [94.0] * 4)
+        by_hand.tell(batch, [outcome, *[Measured({"accuracy": 90.0}, {"accuracy": math.nan})] * 3])
+        rows = session.result().rows
+    assert [row["status"] for row in rows] == ["failed"] + ["measured"] * 3
+    assert (rows[0]["kind"], rows[0]["reason"]) == (kind, reason)
+
+
+def test_a_searcher_that_asks_otherwise_is_noted_once(tmp_path: Path) -> None:
+    """As where members think on their own: the journal wins, and one note says so."""
+
+    def varies(seed):
+        return lambda problem, rng: RandomSearch(problem, np.random.default_rng(seed))
+
+    search(tmp_path / "run", searcher=varies(1)).run()
+    notes = Notes()
+    longer = search(tmp_path / "run", searcher=varies(2), evaluations=48, progress=notes).run()
+    assert len(longer.evaluations) == 48
+    said = [text for text in notes.said if "the journal wins" in text]
+    assert len(said) == 1
+    assert re.match(r"in 10 of 10 batches, the searcher RandomSearch would now ask", said[0])
+    assert "portfolio(remote=true)" in said[0]
 
 
 def test_completion_order_loses_nothing(tmp_path: Path) -> None:
@@ -335,9 +472,47 @@ def test_a_factory_that_returns_no_searcher(tmp_path: Path) -> None:
         search(tmp_path / "run", searcher=lambda problem, rng: None).run()
 
 
+@pytest.mark.parametrize(
+    ("searcher", "message"),
+    [
+        ("nsga2(population=2)", "population is 2; give an integer of 4 or more"),
+        ("pymoo(algorithm=Foo)", "unknown algorithm of pymoo 'Foo'"),
+        ("pymoo(algorithm=GA)", "GA is for one objective"),
+        ("portfolio(searchers=[foo])", "unknown searcher 'foo'"),
+        ("portfolio(searchers=[nsga2(population=2)], remote=true)", "population is 2"),
+        ("lamcts(metric=latency, lower=5, upper=4)", "nothing lies from 5"),
+    ],
+)
+def test_options_of_a_searcher_are_refused_before_any_work(
+    tmp_path: Path, searcher: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        search(tmp_path / "run", searcher=searcher)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "searcher",
+    [
+        "lamcts(metric=latency, lower=5, upper=5.5)",
+        "llr(budgets=[5, 1e-3])",
+        "controller(targets=[3])",
+        "portfolio(remote=true)",
+    ],
+)
+def test_bounds_that_the_tables_may_reach_are_not_refused_without_them(searcher: str) -> None:
+    import ray
+
+    assert search(searcher=searcher).settings.searcher == searcher
+    assert not ray.is_initialized()
+
+
 def test_a_searcher_that_was_refused_may_be_replaced(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="GA is for one objective"):
-        search(tmp_path / "run", searcher="pymoo(algorithm=GA)", evaluations=4).run()
+    def refuses(problem, rng):
+        raise UsageError("not this problem")
+
+    with pytest.raises(UsageError, match="not this problem"):
+        search(tmp_path / "run", searcher=refuses, evaluations=4).run()
     search(tmp_path / "run", searcher="random", evaluations=4).run()
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (recorded["searcher"], recorded["call"]["searcher"]) == ("random", "random")

@@ -26,6 +26,7 @@ class FakeSearch:
     calls: ClassVar[list] = []
     raises: BaseException | None = None
     family: ClassVar[dict | None] = {"members": MEMBERS}
+    why_empty = ""
     end_to_end: ClassVar[dict] = {
         "device": "cpu",
         "metric": "latency",
@@ -46,7 +47,6 @@ class FakeSearch:
         self.storage = Path(self.storage or "runs/moga-cpu-001")
         self.storage.mkdir(parents=True, exist_ok=True)
         (self.storage / "run.json").touch()
-        self.options["progress"].phase("search", 3)
         if self.raises:
             raise self.raises
         return self.result()
@@ -59,6 +59,7 @@ class FakeSearch:
             hypervolume=float("nan"),
             family=self.family,
             measured={"devices": [self.end_to_end]},
+            why_empty=self.why_empty,
         )
 
 
@@ -69,6 +70,7 @@ def fake(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(moga.search, "Search", Fresh)
+    monkeypatch.setattr(moga.search, "continued", lambda run, **o: Fresh.resume(run, **o).run())
     return Fresh
 
 
@@ -81,7 +83,7 @@ def test_search_has_defaults(fake):
     assert result.exit_code == 0, result.output
     (call,) = fake.calls
     assert call.args == ("moga", "cpu", None)
-    del call.options["progress"]
+    assert call.options.pop("progress") is True
     assert call.options == {
         "constraints": (),
         "searcher": "nsga2",
@@ -193,31 +195,20 @@ def test_search_prints_the_family_and_how_to_go_on(fake):
     for text in ("61.2 ± 2.1 %", "1.25 ms", "435 k", "1.43 M", "2 networks evaluated, 1 failed"):
         assert text in shown
     assert "runs/x/report.html" in shown
-    assert "moga resume runs/x" in shown
+    assert "Print this again with: moga resume runs/x" in shown
+    assert "interrupted" not in shown
     assert "latency measured" not in shown
     assert "The spread of the latency was not measured." in " ".join(shown.split())
 
 
-@pytest.mark.parametrize(
-    ("status", "why"),
-    [
-        (["skipped"] * 150, "150 proposed networks exceed the limits by what the tables say"),
-        (["measured"] * 20, "20 evaluated ones break a limit. Give wider limits"),
-    ],
-)
-def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch, status, why):
-    nothing = SimpleNamespace(
-        run_dir=Path("runs/a"),
-        evaluations=pd.DataFrame({"status": status}),
-        front=pd.DataFrame(),
-        hypervolume=0.0,
-        family=None,
-        measured=None,
-    )
-    monkeypatch.setattr(fake, "result", lambda self: nothing)
+def test_a_search_whose_limits_nothing_keeps(fake, monkeypatch):
+    monkeypatch.setattr(fake, "family", None)
+    monkeypatch.setattr(fake, "why_empty", "7 evaluated ones break a limit. Give wider limits")
     result = invoke("search")
     assert result.exit_code == 0
-    assert f"Nothing is on the front: {why}" in " ".join(result.output.split())
+    assert "Nothing is on the front: 7 evaluated ones break a limit. Give wider limits.\n" in (
+        result.stdout
+    )
     assert "Networks:" not in result.output
 
 
@@ -242,7 +233,7 @@ def test_json_is_one_object_on_standard_output(fake, arguments):
         "family": MEMBERS,
         "end_to_end": {"cpu": "MAPE 2.0 %"},
     }
-    assert "search" in result.stderr
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -300,6 +291,25 @@ def test_resume_of_nothing(tmp_path):
     result = invoke("resume", tmp_path)
     assert result.exit_code == 2
     assert "holds no run" in result.stderr
+
+
+def test_resume_of_a_finished_run_of_objects_prints_its_result(tmp_path):
+    from moga.testing.fakes import TableEvaluator
+
+    options = {"evaluations": 8, "executor": "local", "storage": tmp_path / "run"}
+    moga.search.Search("nasbench201", "pixel3", evaluator=TableEvaluator(), **options).run()
+    result = invoke("resume", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "The family" in result.stdout
+    assert "8 networks evaluated" in result.stdout
+    for name in ("evaluations.parquet", "report.html"):
+        (tmp_path / "run" / name).unlink()
+    journal = tmp_path / "run" / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    result = invoke("resume", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "run the script that began it again" in result.stderr
+    assert invoke("report", tmp_path / "run").exit_code == 0
 
 
 def test_report_writes_the_page(run_directory):

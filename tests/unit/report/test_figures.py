@@ -69,8 +69,19 @@ def test_axes_follow_the_metrics(run):
 
 def test_the_hypervolume_line_keeps_every_step(run):
     values = [0.0, 0.0, 0.5, 0.5, 0.5, 0.7, 0.7]
-    frame = pd.DataFrame({"hypervolume": values})
+    frame = pd.DataFrame({"hypervolume": values, "status": "measured"})
     line = hypervolume_figure(with_evaluations(run, frame)).data[0]
     drawn = np.interp(np.arange(len(line.x)), np.arange(len(line.x)), line.y)
     assert list(line.x) == [1, 3, 6, 7]
     assert list(drawn) == [0.0, 0.5, 0.7, 0.7]
+
+
+def test_the_hypervolume_line_counts_what_was_evaluated(run):
+    frame = pd.DataFrame(
+        {
+            "hypervolume": [0.0, 0.0, 0.5, 0.7],
+            "status": ["skipped", "skipped", "failed", "measured"],
+        }
+    )
+    line = hypervolume_figure(with_evaluations(run, frame)).data[0]
+    assert (list(line.x), list(line.y)) == ([1, 2], [0.5, 0.7])

@@ -146,7 +146,11 @@ def test_a_page_without_results_says_so(run_directory):
         table.unlink()
     text = page_of(run_directory).text
     for said in (
-        *("so there is no front", "recorded no hypervolume", "No evaluator"),
+        *(
+            "Nothing is on the front: 120 evaluations failed.",
+            "recorded no hypervolume",
+            "No evaluator",
+        ),
         *("holds no cost tables", "no reason recorded", "not recorded"),
     ):
         assert said in text
@@ -234,3 +238,38 @@ def test_errors_are_promised_only_where_they_are_known(run_directory):
     text = page_of(run_directory).text
     assert "one standard error" not in text
     assert "The spread of the latency was not measured." in text
+
+
+def set_method(directory, method):
+    path = directory / "tables" / "latency.npz"
+    with np.load(path) as file:
+        content = dict(file)
+    header = json.loads(str(content["header"]))
+    header["provenance"]["method"] = method
+    np.savez(path, **{**content, "header": np.array(json.dumps(header))})
+
+
+@pytest.mark.parametrize(
+    ("method", "evaluated", "row", "plural"),
+    [
+        ("measured", ["accuracy"], "latency predicted", "predictions"),
+        ("table", ["accuracy"], "latency recorded", "recorded ones"),
+        ("measured", ["latency"], "latency measured in the search", "those that were measured"),
+    ],
+)
+def test_latencies_are_called_what_they_are(run_directory, method, evaluated, row, plural):
+    set_method(run_directory, method)
+    edit_json(run_directory / "run.json", lambda c: c.update(evaluated=evaluated))
+    text = page_of(run_directory).text
+    assert f"{row} 0." in text or f"{row} 1." in text
+    assert f"Its latencies are {plural}" in text
+
+
+def test_a_page_of_a_run_that_evaluated_nothing(run_directory):
+    path = run_directory / "evaluations.parquet"
+    pd.read_parquet(path).assign(status="skipped", on_front=False).to_parquet(path)
+    (run_directory / "family.json").unlink()
+    text = page_of(run_directory).text
+    assert "Nothing is on the front: 120 proposed networks exceed the limits" in text
+    assert "No network was evaluated." in text
+    assert "Hypervolume over" not in text

@@ -55,9 +55,13 @@ def test_what_is_no_run_is_refused(tmp_path, kind):
         read_run(directory)
 
 
-def test_an_unfinished_run_says_how_to_go_on(run_directory):
+@pytest.mark.parametrize("journal", [None, ""])
+def test_a_run_without_results_says_how_to_go_on(run_directory, journal):
     (run_directory / "evaluations.parquet").unlink()
-    with pytest.raises(FormatError, match=f"Continue it with: moga resume {run_directory}"):
+    if journal is not None:
+        (run_directory / "journal.jsonl").write_text(journal)
+    words = "holds no results yet: nothing was asked; continue with `moga resume"
+    with pytest.raises(FormatError, match=words):
         read_run(run_directory)
 
 
@@ -72,7 +76,10 @@ def test_a_configuration_without_its_parts(run_directory):
 def test_damaged_evaluations(run_directory):
     path = run_directory / "evaluations.parquet"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(FormatError, match=r"evaluations\.parquet is damaged: .* moga resume"):
+    with pytest.raises(
+        FormatError,
+        match=r"evaluations\.parquet is damaged: .* written again: continue with .moga resume",
+    ):
         read_run(run_directory)
 
 
@@ -85,7 +92,9 @@ def test_evaluations_without_a_column(run_directory):
 
 def test_a_damaged_family(run_directory):
     (run_directory / "family.json").write_text("{")
-    with pytest.raises(FormatError, match=r"family\.json is damaged: .* moga resume"):
+    with pytest.raises(
+        FormatError, match=r"family\.json is damaged: .* written again: continue with .moga resume"
+    ):
         read_run(run_directory)
 
 
