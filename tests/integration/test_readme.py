@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,33 @@ def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = {line.split()[1] for line in commands() if line.startswith("make ")}
     assert {"search", "test"} <= named <= targets
+
+
+def test_make_bench_runs_all_skips_what_lacks_data_and_fails_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    main = "if __name__ == '__main__':\n    print('ran', {name!r})\n    raise SystemExit({code})\n"
+    for name, code in (("a", 1), ("b", 2), ("c", 0)):
+        text = main.format(name=name, code=code)
+        (tmp_path / "benchmarks" / f"{name}.py").write_text(text)
+    (tmp_path / "benchmarks" / "helper.py").write_text("print('ran', 'helper')\n")
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "venv" / ".ready").touch()
+    command = ["make", "-f", str(ROOT / "Makefile"), "VENV=venv", "bench"]
+
+    def bench() -> tuple[int, str]:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    code, output = bench()
+    assert code == 2  # make's own code of a failed recipe
+    assert [name for name in "abc" if f"ran {name}" in output] == ["a", "b", "c"]
+    assert "ran helper" not in output
+    assert "== skipped: benchmarks/b.py needs data that are not here" in output
+    assert "== failed, or missed a goal: benchmarks/a.py\n" in output
+    (tmp_path / "benchmarks" / "a.py").unlink()
+    assert bench()[0] == 0
 
 
 @pytest.mark.ray
