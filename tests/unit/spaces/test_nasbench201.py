@@ -122,7 +122,8 @@ def test_default_objectives_leave_out_the_networks_that_nothing_connects(data: s
     accuracy, latency = map(parse_objective, space.default_objectives)
     assert (accuracy.metric, str(latency)) == ("accuracy", "latency")
     none = CELL_OPERATIONS.index("none")
-    one, two, between, three, via_one, via_two = (ALL != none).T
+    genomes = ALL
+    one, two, between, three, via_one, via_two = (genomes != none).T
     connected = three | one & (via_one | between & via_two) | two & via_two
     assert (~connected).sum() == 341
     np.testing.assert_array_equal(space.accuracy("valid") >= accuracy.lower, connected)
