@@ -1,5 +1,6 @@
 """Every command and program of the README, and every example, runs."""
 
+import json
 import re
 import runpy
 import shlex
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from moga import registry
 from moga.cli.main import app
+from moga.errors import UsageError
+from moga.supernets.choices import choices, tabulated
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,6 +60,42 @@ def test_make_bench_runs_all_skips_what_lacks_data_and_fails_at_the_end(tmp_path
     assert bench()[0] == 0
 
 
+@pytest.mark.parametrize("name", sorted(set(registry.names("space")) - {"subspace"}))
+def test_the_table_says_where_each_space_s_accuracy_comes_from(name: str) -> None:
+    rows = [line.split("|")[1:-1] for line in README.splitlines() if line.startswith(f"| `{name}`")]
+    rows += [
+        line.split("|")[1:-1]
+        for line in README.splitlines()
+        if line.startswith("| `") and f", `{name}`" in line
+    ]
+    ((_, _, said),) = rows
+    space = registry.create("space", name)
+    if space.default_evaluator == "tabular":
+        assert tabulated(space) is space
+        assert said.strip() == "its table of trained networks"
+    elif space.default_evaluator == "supernet":
+        assert choices(space)
+        assert said.strip().startswith("a supernet, trained on your images")
+    else:
+        with pytest.raises(UsageError, match="No evaluator that ships"):
+            choices(space)
+        assert said.strip().startswith("an evaluator of yours")
+        assert said.strip().endswith("no supernet spans them")
+
+
+def test_the_regret_of_auto_is_the_benchmark_s() -> None:
+    page = (ROOT / "docs" / "search-quality.md").read_text(encoding="utf-8")
+    figures = [
+        re.search(rf"^- auto / best peer at {n}: ([\d.]+)", page, flags=re.MULTILINE)
+        for n in (100, 200)
+    ]
+    said = re.search(
+        r"after 100 and 200, its regret \(.*\) is (\.\d+) and (\.\d+) of the best", README
+    )
+    assert said is not None
+    assert [f"{float(found[1]):.2f}"[1:] for found in figures if found] == list(said.groups())
+
+
 @pytest.mark.ray
 def test_commands_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
@@ -69,6 +109,8 @@ def test_commands_in_order(
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{line}\n{result.output}"
     assert (tmp_path / "runs" / "small" / "report.html").exists()
+    family = json.loads((tmp_path / "runs" / "small" / "family.json").read_text())
+    assert min(member["accuracy"] for member in family["members"]) >= 50
 
 
 @pytest.mark.ray
