@@ -9,7 +9,7 @@ instead of names.
 import ast
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final
 
@@ -62,6 +62,13 @@ _BUILTINS: Final[Mapping[str, Mapping[str, str]]] = {
 
 _CATALOGUES: Final[Mapping[str, str]] = {"device": "moga.devices.catalog:CATALOG"}
 """Mappings of further names to factories, for what is data rather than code."""
+
+_PASSED: Final[Mapping[str, tuple[str, ...]]] = {
+    "searcher": ("problem", "rng"),
+    "evaluator": ("space", "images", "directory", "progress"),
+    "executor": ("retries",),
+}
+"""Arguments of factories that a search passes, as objects that no text can give."""
 
 _SWITCHES: Final = {"true": True, "false": False}
 _PATH: Final = re.compile(r"[A-Za-z_][\w./-]*")
@@ -163,13 +170,17 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def parameters(kind: str, text: str) -> tuple[str, ...]:
-    """Check a name with its arguments, and return the names of all arguments that it takes.
+    """Check a name with its arguments, and return the names of all that a text can give it.
 
     Raises:
         UnknownName: no such name; near ones are listed.
         UsageError: an argument that the factory does not take.
     """
-    return tuple(_checked(kind, text)[1])
+    return _given_by_text(kind, _checked(kind, text)[1])
+
+
+def _given_by_text(kind: str, taken: Iterable[str]) -> tuple[str, ...]:
+    return tuple(key for key in taken if key not in _PASSED.get(kind, ()))
 
 
 def _checked(
@@ -178,10 +189,11 @@ def _checked(
     name, arguments = parse_call(text)
     factory = _factory(kind, name)
     taken = inspect.signature(factory).parameters
-    if unknown := sorted(set(arguments) - set(taken)):
+    allowed = _given_by_text(kind, taken)
+    if unknown := sorted(set(arguments) - set(allowed)):
         raise UsageError(
             f"the {kind} {name!r} takes no {', '.join(unknown)}; it takes: "
-            f"{', '.join(taken) or 'no arguments'}"
+            f"{', '.join(allowed) or 'no arguments'}"
         )
     return factory, taken, arguments
 

@@ -1,4 +1,4 @@
-"""Space, Slot and Derived; and sampling, mutation, crossover and neighbours over genes.
+"""Space, Slot and Derived; and sampling, mutation and crossover over genes.
 
 A space is a list of slots. A slot reads a few genes, and what earlier genes imply (as a derived
 index with few values: the width that reaches a stage, the resolution), and yields blocks. The
@@ -29,7 +29,6 @@ __all__ = [
     "Space",
     "crossover",
     "mutate",
-    "neighbours",
     "sample_sobol",
     "sample_uniform",
 ]
@@ -161,6 +160,9 @@ class Space(ABC):
     """
 
     name: str
+
+    def __repr__(self) -> str:
+        return self.spec
 
     @property
     @abstractmethod
@@ -580,23 +582,3 @@ def crossover(first: Genomes, second: Genomes, rng: np.random.Generator) -> Geno
     n, genes = first.shape
     points = rng.integers(1, max(genes, 2), size=(n, 1))
     return np.where(np.arange(genes) < points, first, second)
-
-
-def neighbours(genome: Sequence[int], genes: Sequence[Gene]) -> Genomes:
-    """Return all genomes one step away, shape (m, genes).
-
-    A step changes one gene: an ordinal one to the next or previous value, a categorical one to any.
-    """
-    base = np.asarray(genome, dtype=np.int64)
-    found = []
-    for position, gene in enumerate(genes):
-        value = int(base[position])
-        if gene.kind == "ordinal":
-            others = [v for v in (value - 1, value + 1) if 0 <= v < len(gene)]
-        else:
-            others = [v for v in range(len(gene)) if v != value]
-        for other in others:
-            step = base.copy()
-            step[position] = other
-            found.append(step)
-    return np.array(found, dtype=np.int64).reshape(-1, len(base))

@@ -5,6 +5,7 @@ validation. What reaches a part (channels, image size) depends on choices made b
 finds out by itself which images can reach which part.
 """
 
+import dataclasses
 import inspect
 import itertools
 import math
@@ -26,6 +27,13 @@ __all__ = ["Choice", "DeclaredSpace", "Image", "Part"]
 
 _MOST: Final = 200_000
 """Entries of one part: more would take minutes to check."""
+_FIELDS: Final = tuple(
+    field.name
+    for field in dataclasses.fields(Block)
+    if field.name
+    not in ("operation", "in_channels", "out_channels", "height", "width", "batch_factor")
+)
+"""Fields of a block that neither the image nor its place in the call decides."""
 
 
 class Choice:
@@ -97,6 +105,11 @@ class Image(NamedTuple):
         Raises:
             InvalidBlock: naming the field, what came and what is allowed.
         """
+        if unknown := [field for field in values if field not in _FIELDS]:
+            raise InvalidBlock(
+                f"image.block({operation!r}) takes no {', '.join(unknown)}; it takes: "
+                f"out_channels, {', '.join(_FIELDS)}"
+            )
         return Block(
             operation=operation,
             in_channels=self.channels,
@@ -450,8 +463,7 @@ def _call(part: Part, image: Image, chosen: Mapping[str, Any]) -> Blocks:
     """Call a part's function and check what it returns."""
     where = f"part {part.name!r} with {image} and {dict(chosen)}"
     try:
-        made = list(part.blocks(image, **chosen))
-        entry = tuple(_pair(item, where) for item in made)
+        entry = tuple(_pair(item, where) for item in _made(part, image, chosen, where))
         if entry:
             Network(tuple(block for block, times in entry for _ in range(min(times, 2))))
     except InvalidBlock as error:
@@ -460,6 +472,23 @@ def _call(part: Part, image: Image, chosen: Mapping[str, Any]) -> Blocks:
     if first and Image(first.in_channels, first.height, first.width, first.batch_factor) != image:
         raise InvalidBlock(f"{where}: its first block takes another image: {first.summary}")
     return _joined(entry)
+
+
+def _made(part: Part, image: Image, chosen: Mapping[str, Any], where: str) -> list[Any]:
+    """Return what a part's function returns, as a list."""
+    try:
+        made: Any = part.blocks(image, **chosen)
+        if isinstance(made, Iterable) and not isinstance(made, str):
+            return list(made)
+    except InvalidBlock:
+        raise
+    except Exception as error:  # whatever a function raises, it does not name its part
+        raise UsageError(f"{where} raises {type(error).__name__}: {error}") from error
+    given = f"one block, {made.summary}" if isinstance(made, Block) else repr(made)
+    raise UsageError(
+        f"{where} returns {given}; expected a list of Blocks or of pairs (Block, times), an empty "
+        "one where the part is absent"
+    )
 
 
 def _pair(item: Any, where: str) -> tuple[Block, int]:

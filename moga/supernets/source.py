@@ -7,6 +7,7 @@ from moga.contracts import Progress, Silent
 from moga.errors import UnknownName, UsageError
 from moga.spaces.base import Space
 from moga.supernets.cache import load_supernet, save_supernet, trained_supernet
+from moga.supernets.choices import choices
 from moga.supernets.data import Images
 from moga.supernets.evaluators import SupernetEvaluator
 from moga.supernets.supernet import Sharing
@@ -47,9 +48,12 @@ def supernet(
         UnknownName: no such recipe.
         UsageError: no images, or a space that no supernet spans.
     """
+    choices(space)  # before images are asked for
     if images is None:
         raise UsageError(
-            f"a supernet of {space.spec} needs images; pass data=, a folder of classes"
+            f"a supernet of {space.spec} needs images; pass data=, a folder of classes. A space of "
+            "your own takes it, or the bundled photographs, where it is declared with "
+            "evaluator='supernet'"
         )
     chosen = _recipe(recipe, steps, epochs)
     kept = directory / "supernet.safetensors" if directory is not None else None

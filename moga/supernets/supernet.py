@@ -24,7 +24,8 @@ from moga.errors import UsageError
 from moga.network import Block, Network
 from moga.networks.blocks import ACTIVATION_LAYERS
 from moga.networks.build import NetworkModule, build_network
-from moga.spaces.base import Slot, Space
+from moga.spaces.base import Space
+from moga.supernets.choices import choices
 
 __all__ = ["SHARINGS", "Sharing", "Supernet", "load_parameters"]
 
@@ -59,12 +60,12 @@ class Supernet(nn.Module):
             raise UsageError(f"sharing is {sharing!r}; give one of {', '.join(SHARINGS)}")
         self.space, self.sharing = space, sharing
         build: type[_Entangled | _Separate] = _Entangled if sharing == "entangled" else _Separate
-        choices = [_choices(space, slot) for slot in space.slots]
+        blocks_of = choices(space)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             layers: list[_Layer] = [
                 build(slot.name, blocks) if slot.genes else _Fixed(blocks)
-                for slot, blocks in zip(space.slots, choices, strict=True)
+                for slot, blocks in zip(space.slots, blocks_of, strict=True)
             ]
         self.layers = nn.ModuleList(layers)
         self.genes = tuple(slot.genes[0] if slot.genes else None for slot in space.slots)
@@ -151,28 +152,6 @@ def load_parameters(supernet: Supernet, weights: Mapping[str, NDArray[np.float32
         for name, parameter in own.items():
             parameter.copy_(torch.tensor(weights[name]))
     return supernet
-
-
-def _choices(space: Space, slot: Slot) -> tuple[Block, ...]:
-    """Return a fixed slot's blocks, or the block of each choice of a slot with one gene."""
-    if slot.derived or len(slot.genes) > 1:
-        reads = [space.genes[gene].name for gene in slot.genes] + [d.name for d in slot.derived]
-        raise UsageError(
-            f"slot {slot.name!r} of {space.spec} reads {', '.join(reads)}; a supernet needs slots "
-            "that are fixed or choose one block by one gene"
-        )
-    if not slot.genes:
-        return tuple(block for block, times in slot.entry(()) or () for _ in range(times))
-    blocks = []
-    for choice in range(slot.shape[0]):
-        entry = slot.entry((choice,)) or ()
-        if len(entry) != 1 or entry[0][1] != 1:
-            raise UsageError(
-                f"choice {choice} of slot {slot.name!r} of {space.spec} gives "
-                f"{sum(times for _, times in entry)} blocks; a supernet needs exactly one"
-            )
-        blocks.append(entry[0][0])
-    return tuple(blocks)
 
 
 def _build(block: Block) -> nn.Module:

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from moga.contracts import Measured, Outcome
 from moga.errors import UsageError
 from moga.network import Network
+from moga.spaces.base import Space
 from moga.spaces.nasbench201 import NASBench201
+from moga.supernets.choices import accuracy_from, tabulated
 
 __all__ = ["TabularEvaluator"]
 
@@ -21,18 +23,20 @@ class TabularEvaluator:
     hundred bytes. Standard errors are not in the table, so outcomes carry none.
 
     Args:
-        space: decides the data set.
+        space: NAS-Bench-201's, or a part of it; decides the data set.
 
     Raises:
         UsageError: another space.
     """
 
-    def __init__(self, space: NASBench201) -> None:
-        if not isinstance(space, NASBench201):
+    def __init__(self, space: Space) -> None:
+        whole = tabulated(space)
+        if whole is None:
             raise UsageError(
-                f"accuracies by table are of the space 'nasbench201'; the space is {space!r}"
+                f"the table has accuracies of the space nasbench201; the space is {space.spec}. "
+                f"{accuracy_from(space)}"
             )
-        self._data = space.data
+        self._data = whole.data
 
     @property
     def metrics(self) -> tuple[str, ...]:

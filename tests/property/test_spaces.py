@@ -3,13 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moga.contracts import Gene
 from moga.network import Network
 from moga.spaces.base import (
     Space,
     crossover,
     mutate,
-    neighbours,
     sample_sobol,
     sample_uniform,
 )
@@ -78,21 +76,3 @@ def test_children_take_every_gene_from_a_parent(sizes, n, seed) -> None:
     np.testing.assert_array_equal(children[:, 0], first[:, 0])
     if len(sizes) > 1:
         np.testing.assert_array_equal(children[:, -1], second[:, -1])
-
-
-@given(sizes=SIZES, seed=SEEDS, ordinal=st.booleans())
-def test_neighbours_are_all_genomes_one_step_away(sizes, seed, ordinal) -> None:
-    kind = "ordinal" if ordinal else "categorical"
-    genes = [Gene(f"g{i}", "all", kind, tuple(range(size))) for i, size in enumerate(sizes)]
-    genome = sample_uniform(sizes, 1, np.random.default_rng(seed))[0]
-    found = neighbours(genome, genes)
-    steps = np.abs(found - genome)
-    assert ((found >= 0) & (found < sizes)).all()
-    assert ((steps > 0).sum(axis=1) == 1).all()
-    assert len(np.unique(found, axis=0)) == len(found)
-    if ordinal:
-        assert (steps.sum(axis=1) == 1).all()
-        expected = sum(int(v > 0) + int(v < s - 1) for v, s in zip(genome, sizes, strict=True))
-    else:
-        expected = int((sizes - 1).sum())
-    assert len(found) == expected

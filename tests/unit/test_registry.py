@@ -79,6 +79,25 @@ def test_create_refuses_unknown_names_and_arguments() -> None:
         create("space", "moga(depth=3)")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "taken"),
+    [
+        (
+            "searcher",
+            "nsga2(pop=3)",
+            "the searcher 'nsga2' takes no pop; it takes: population, off",
+        ),
+        ("searcher", "local(problem=3)", "takes no problem; it takes: initial, start, oversample$"),
+        ("evaluator", "supernet(images=3)", "takes no images; it takes: recipe, .*, epochs, seed$"),
+        ("evaluator", "tabular(split=test)", "takes no split; it takes: no arguments$"),
+        ("executor", "local(retries=3)", "takes no retries; it takes: time_limit$"),
+    ],
+)
+def test_what_a_search_passes_is_no_argument_of_a_text(kind: str, text: str, taken: str) -> None:
+    with pytest.raises(UsageError, match=taken):
+        parameters(kind, text)
+
+
 def test_switches_are_true_or_false() -> None:
     assert parse_call("portfolio(remote=false, hard=true)")[1] == {"remote": False, "hard": True}
     with pytest.raises(UsageError, match=r"remote of 'portfolio\(remote=no\)' is 'no'; give true"):

@@ -1,4 +1,7 @@
 import dataclasses
+import re
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +71,26 @@ def test_reference_and_one_super_block_at_a_time_come_first() -> None:
     assert (groups[1:].sum(axis=1) == 1).all()
     assert groups.sum(axis=0).tolist() == [5, 5, 5, 5]
     assert groups[1:5].argmax(axis=1).tolist() == [0, 1, 2, 3]  # in turn
+
+
+def test_perturbations_of_the_benchmark_s_tasks_are_as_many_as_the_page_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path(__file__).parents[3]
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    tasks = import_module("search_tasks")
+    planned = []
+    for task in (tasks.nasbench201("cifar10", "pixel3", 2), tasks.fbnet(), tasks.chain()):
+        searcher = made(task.problem(known=True))
+        searcher.ask(1)
+        planned.append(str(len(searcher.plan)))
+    page = (root / "docs" / "searchers.md").read_text(encoding="utf-8")
+    said = re.search(
+        r"(\d+) networks of NAS-Bench-201, (\d+) of\s+FBNet's space \(.*\), (\d+) of the chain",
+        page,
+    )
+    assert said is not None
+    assert planned == list(said.groups())
 
 
 @pytest.mark.parametrize("combine", ["dynamic", "enumerate", "random"])

@@ -17,7 +17,6 @@ from moga.spaces.base import (
     Space,
     crossover,
     mutate,
-    neighbours,
     sample_sobol,
     sample_uniform,
 )
@@ -78,6 +77,7 @@ def test_sizes_spec_and_digest() -> None:
     assert space.size == 27
     assert space.sizes.tolist() == [3, 3, 3]
     assert space.spec == "tiny(side=8, data='none')"
+    assert repr(space) == space.spec
     assert space.reference == (1, 1, 1)
     assert space.default_objectives == ("accuracy", "latency")
     assert space.default_evaluator == ""
@@ -358,13 +358,6 @@ def test_crossover_takes_a_head_and_a_tail_of_at_least_one_gene_each() -> None:
     children = crossover(first, second, np.random.default_rng(6))
     assert (np.diff(children, axis=1) >= 0).all()
     assert set(children.sum(axis=1)) == {1, 2, 3, 4, 5}
-
-
-def test_neighbours_step_ordinal_genes_by_one_and_categorical_ones_to_any() -> None:
-    got = neighbours((0, 1, 2), Tiny().genes)
-    assert got.tolist() == [[1, 1, 2], [0, 0, 2], [0, 2, 2], [0, 1, 0], [0, 1, 1]]
-    alone = (Gene("a", "g", "ordinal", (1,)),)
-    assert neighbours((0,), alone).shape == (0, 1)
 
 
 @pytest.mark.parametrize("name", ["moga", "nasbench201", "genet"])

@@ -43,6 +43,10 @@ def space_of(*parts: Part, image: Any = (3, 32, 32), **options: Any) -> Declared
     return DeclaredSpace("mine", image, [first, *parts, Part("head", head)], **options)
 
 
+def _misspelt(image: Image, kernel: int) -> list[Block]:
+    return [image.block("conv", 8, kernel=kernel, norm=1e-5)]
+
+
 TWO = space_of(Part("one", stage, *STAGE), Part("two", stage, *STAGE))
 
 
@@ -109,7 +113,7 @@ def test_shared_choices_and_an_image_that_follows_one() -> None:
 def test_with_resolution_changes_a_fixed_image() -> None:
     space = space_of(arguments={"resolution": 32, "depth": 2}).with_resolution(64)
     assert space.decode([0]).input_shape == (3, 64, 64)
-    assert space.spec == "mine(resolution=64, depth=2)"
+    assert space.spec == repr(space) == "mine(resolution=64, depth=2)"
     with pytest.raises(UsageError, match="image of the space mine is a function of other choices"):
         space_of(image=lambda side: (3, side, side), shared=[Choice("side", 32)]).with_resolution(8)
 
@@ -191,6 +195,24 @@ def test_the_kind_follows_the_values(values: tuple[Any, ...], kind: str) -> None
         (
             lambda: space_of(Part("one", lambda image: ["conv"])),
             r"part 'one' with Image\(.*\) and \{\} returns 'conv'; expected a Block, or a pair",
+        ),
+        (
+            lambda: space_of(Part("one", lambda image: image.block("conv", 8))),
+            r"part 'one' with Image\(.*\) and \{\} returns one block, conv 1x1 8->8 at 16x16; "
+            r"expected a list of Blocks or of pairs \(Block, times\), an empty one where the part",
+        ),
+        (
+            lambda: space_of(Part("one", lambda image: None)),
+            r"part 'one' with .* returns None; expected a list of Blocks",
+        ),
+        (
+            lambda: space_of(Part("one", lambda image, a: {}[a], Choice("a", 1, 2))),
+            r"part 'one' with .* and \{'a': 1\} raises KeyError: 1$",
+        ),
+        (
+            lambda: space_of(Part("one", _misspelt, Choice("kernel", 3, 5))),
+            r"part 'one' with .* and \{'kernel': 3\}: image.block\('conv'\) takes no norm; it "
+            r"takes: out_channels, kernel, stride, .*, norm_eps, bias, shortcut, edges$",
         ),
         (
             lambda: space_of(Part("one", lambda image: [(image.block("conv", 8), 0)])),

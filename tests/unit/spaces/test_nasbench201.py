@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from moga.contracts import parse_objective
 from moga.errors import InvalidGenome, NotInSpace, UnknownName
 from moga.network import CELL_OPERATIONS, Network
 from moga.registry import create
@@ -113,6 +114,19 @@ def test_data_decides_classes_and_resolution(data: str, classes: int, side: int)
     assert space.default_evaluator == "tabular"
     assert space.digest == create("space", space.spec).digest
     np.testing.assert_array_equal(space.accuracy("valid"), load_table()[f"{data}_valid_acc_12"])
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_default_objectives_leave_out_the_networks_that_nothing_connects(data: str) -> None:
+    space = NASBench201(data)
+    accuracy, latency = map(parse_objective, space.default_objectives)
+    assert (accuracy.metric, str(latency)) == ("accuracy", "latency")
+    none = CELL_OPERATIONS.index("none")
+    genomes = ALL
+    one, two, between, three, via_one, via_two = (genomes != none).T
+    connected = three | one & (via_one | between & via_two) | two & via_two
+    assert (~connected).sum() == 341
+    np.testing.assert_array_equal(space.accuracy("valid") >= accuracy.lower, connected)
 
 
 def test_genes_name_the_edges_in_the_order_of_a_blocks_edges() -> None:

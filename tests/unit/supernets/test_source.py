@@ -8,6 +8,7 @@ import pytest
 from moga.errors import UnknownName, UsageError
 from moga.registry import create
 from moga.spaces.moga import MoGASpace
+from moga.spaces.nasbench201 import NASBench201
 from moga.supernets.data import Images, load_data
 from moga.supernets.source import supernet
 
@@ -44,6 +45,8 @@ def test_unknown_recipe(images: Images) -> None:
 def test_without_images() -> None:
     with pytest.raises(UsageError, match=re.escape("needs images; pass data=, a folder")):
         supernet(space(), None)
+    with pytest.raises(UsageError, match="Accuracies of nasbench201 come from a table"):
+        supernet(NASBench201(), None)
 
 
 def test_steps_and_epochs(images: Images) -> None:

@@ -8,6 +8,7 @@ from moga.errors import NotInSpace, UsageError
 from moga.registry import create
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import DATA, NASBench201
+from moga.spaces.subspace import Subspace
 from moga.supernets.tabular import TabularEvaluator
 
 
@@ -50,5 +51,17 @@ def test_networks_and_spaces_of_another_kind_are_refused() -> None:
     evaluator = TabularEvaluator(NASBench201())
     with pytest.raises(NotInSpace, match="block 0 of the network does not fit"):
         evaluator.evaluate([MoGASpace().decode([0] * 14)])
-    with pytest.raises(UsageError, match="accuracies by table are of the space 'nasbench201'"):
-        TabularEvaluator(MoGASpace())  # type: ignore[arg-type]
+    message = (
+        r"the table has accuracies of the space nasbench201; the space is moga\(.*\)\. "
+        "Accuracies of moga come from evaluator='supernet'"
+    )
+    with pytest.raises(UsageError, match=message):
+        TabularEvaluator(MoGASpace())
+
+
+def test_a_part_of_the_space_has_the_same_accuracies() -> None:
+    whole = NASBench201("cifar100")
+    part = Subspace(whole, {"edge_0_1": "skip", "edge_2_3": "none"})
+    networks = [part.decode([value] * 4) for value in range(5)]
+    expected = TabularEvaluator(whole).evaluate(networks)
+    assert TabularEvaluator(part).evaluate(networks) == expected
