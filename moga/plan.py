@@ -112,6 +112,12 @@ class Plan:
         if images is not None:
             _check_images(images, built, data)
         source = evaluator if evaluator is not None else _default_evaluator(built, goals + limits)
+        if not source and _evaluated(goals + limits):
+            from moga.supernets.choices import accuracy_from
+
+            raise UsageError(
+                f"the space {built.spec} has no source of accuracy of its own. {accuracy_from(built)}"
+            )
         for item in _listed(source):
             if isinstance(item, str):
                 registry.parameters("evaluator", item)
@@ -170,17 +176,10 @@ class Plan:
         """Build the source of accuracy; this may train a supernet.
 
         Raises:
-            UsageError: none is given and the space has no default, or it lacks a metric.
+            UsageError: it lacks a metric.
         """
         if not self.evaluated:
             return None
-        source = self.evaluator
-        if not source:
-            raise UsageError(
-                f"the space {self.space.name!r} has no source of {', '.join(self.evaluated)} of "
-                f"its own; pass evaluator=, an object or one of: "
-                f"{', '.join(registry.names('evaluator'))}"
-            )
         parts: list[Evaluator] = [
             registry.create(
                 "evaluator",
@@ -192,7 +191,7 @@ class Plan:
                 progress=progress,
                 device=self.devices[0],
             )
-            for item in _listed(source)
+            for item in _listed(self.evaluator)
         ]
         built = parts[0] if len(parts) == 1 else Combined(parts)
         if missing := [m for m in self.evaluated if m not in built.metrics]:

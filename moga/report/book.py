@@ -111,8 +111,9 @@ class Tables:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the worst and the best cost of each objective that there can be.
 
-        Accuracy spans 0 to 100 %; a table, the sums of its slots' smallest and largest entries. Of
-        an evaluator's own metrics nothing is known: nan.
+        Accuracy spans 0 to 100 %; a table, the sums of its slots' smallest and largest entries, and
+        one more where these are the same, so that there is a volume. Of an evaluator's own metrics
+        nothing is known: nan.
         """
         spans = []
         for objective in objectives:
@@ -121,7 +122,7 @@ class Tables:
                 low, high = self.tables[objective.name].bounds
             spans.append(sorted((objective.sign * low, objective.sign * high)))
         best, worst = np.array(spans).T
-        return worst, best
+        return np.where(worst == best, best + 1, worst), best
 
     def grids(self, objectives: Sequence[Objective]) -> NDArray[np.float64]:
         """Return the noise step of each objective; 0 where values are exact."""

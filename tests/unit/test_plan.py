@@ -236,3 +236,11 @@ def test_an_evaluator_that_is_needed_gives_all_its_metrics() -> None:
     plan = Plan.make("nasbench201", "pixel3", ["energy:min", "params"], evaluator=own)
     assert plan.evaluated == ("energy", "accuracy")
     assert Plan.make("nasbench201", "pixel3", ["params"], evaluator=own).evaluated == ()
+
+
+def test_a_space_without_accuracies_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(
+        UsageError, match=r"genet\(.*\) has no source of accuracy of its own. No ev"
+    ):
+        Plan.make("genet", "v100", ["accuracy", "latency"])
+    Plan.make("genet", "v100", ["latency", "macs:max"])

@@ -4,17 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from moga.contracts import Measured
+from moga.contracts import Measured, parse_objective
 from moga.errors import FormatError, UsageError
 from moga.networks.count import count_macs
-from moga.report.book import BOOKKEEPING, frame_of, read_book, read_space, read_stop
+from moga.pareto.archive import Archive
+from moga.report.book import BOOKKEEPING, Tables, frame_of, read_book, read_space, read_stop
 from moga.report.html import write_report
 from moga.result import Result
 from moga.runtime.rundir import read_configuration
 from moga.search import Search, continued
+from moga.spaces.cost import CostTable
 from moga.spaces.moga import MoGASpace
 from moga.spaces.nasbench201 import NASBench201
 from moga.testing.fakes import TableEvaluator
@@ -218,3 +221,14 @@ def test_a_space_with_another_digest_is_not_taken_for_the_run_s(tmp_path: Path) 
 
 def test_a_directory_without_journal_has_not_stopped(tmp_path: Path) -> None:
     assert read_stop(tmp_path) == ""
+
+
+@pytest.mark.parametrize("goal", ["latency", "latency:max"])
+def test_a_cost_that_all_networks_share_leaves_a_volume(goal: str) -> None:
+    space = NASBench201()
+    same = CostTable("latency", "ms", space, (np.full(space.slots[0].shape, 2.0),))
+    objectives = [parse_objective("accuracy"), parse_objective(goal)]
+    worst, best = Tables({"latency": same}).box(objectives)
+    assert (worst > best).all()
+    archive = Archive(len(objectives))
+    assert archive.hypervolume(worst.tolist(), best.tolist()) == 0
