@@ -116,7 +116,8 @@ class Plan:
             from moga.supernets.choices import accuracy_from
 
             raise UsageError(
-                f"the space {built.spec} has no source of accuracy of its own. {accuracy_from(built)}"
+                f"the space {built.spec} has no source of accuracy of its own. "
+                f"{accuracy_from(built)}"
             )
         for item in _listed(source):
             if isinstance(item, str):

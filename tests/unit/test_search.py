@@ -520,8 +520,8 @@ def test_a_searcher_that_was_refused_may_be_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.golden
 def test_a_seeded_run(tmp_path: Path) -> None:
-    """The front of one seeded run, as it was when this was written: a change here is a change of
-    results."""
+    """The front of one seeded run, as it was when this was written: that a change here is
+    a change of results."""
     goals = ["accuracy", "latency"]
     result = search(tmp_path / "run", objectives=goals, evaluations=200, seed=7).run()
     golden = Path(__file__).parent / "golden" / "nasbench201-pixel3-seed7.csv"
