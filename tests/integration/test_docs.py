@@ -40,7 +40,7 @@ def test_the_searcher_of_the_page_passes_the_suite(
         exec(text, namespace)
     suite = namespace["TestClimber"]()
     tests = [name for name in dir(suite) if name.startswith("test_")]
-    assert len(tests) == 15
+    assert len(tests) == 18
     for name in tests:
         getattr(suite, name)()
 

@@ -297,7 +297,8 @@ def test_resume_of_a_finished_run_of_objects_prints_its_result(tmp_path):
     from moga.testing.fakes import TableEvaluator
 
     options = {"evaluations": 8, "executor": "local", "storage": tmp_path / "run"}
-    moga.search.Search("nasbench201", "pixel3", evaluator=TableEvaluator(), **options).run()
+    options["evaluator"] = TableEvaluator()
+    moga.search.Search("nasbench201", "pixel3", ["accuracy", "latency"], **options).run()
     result = invoke("resume", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert "The family" in result.stdout
