@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moga.contracts import Genomes
-from moga.devices.base import check_batch, noise_grid
+from moga.devices.base import check_batch, noise_grid, of_batch
 from moga.devices.importers.base import milliseconds
 from moga.devices.importers.rows import Conditions, check_said, conditions_of
 from moga.devices.importers.tables import Row, read_table
@@ -673,7 +673,7 @@ def _finish(fitted: FittedTable, times: Times, device: str, batch: int) -> Fitte
         "precision": times.precision or "not stated",
         "source": Path(times.source).name,
         "networks": len(times.ms),
-        "batch": batch,
+        **of_batch(batch),
         "gmacs_per_s": statistics.median(map(speed, macs.tolist(), times.ms.tolist())),
         "cv_mape": fitted.cv_mape,
         "calibration": fitted.calibration,
