@@ -49,6 +49,7 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         "measured": states.count("measured"),
         "failed": states.count("failed"),
         "front": len(result.front),
+        "why_empty": result.why_empty,
         "hypervolume": float(result.hypervolume),
         "family": (result.family or {}).get("members", []),
         "end_to_end": {entry["device"]: entry["summary"] or entry["failed"] for entry in measured},
@@ -58,7 +59,7 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         return
     if content["family"]:
         _print_family(content["family"], measured)
-    _print_lines(content, measured, result.why_empty)
+    _print_lines(content, measured)
 
 
 def _print_family(members: list[Mapping[str, Any]], devices: Sequence[Mapping[str, Any]]) -> None:
@@ -117,9 +118,7 @@ def _end_to_end(entry: Mapping[str, Any]) -> list[str]:
     return lines + ([f"Caution:  {entry['caution']}"] if entry.get("caution") else [])
 
 
-def _print_lines(
-    content: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], why_empty: str
-) -> None:
+def _print_lines(content: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
     failed = f", {content['failed']} failed" if content["failed"] else ""
     directory = Path(content["run_dir"])
     volume = content["hypervolume"]
@@ -127,8 +126,8 @@ def _print_lines(
         f"{content['measured']} networks evaluated{failed}; {content['front']} on the front; "
         f"hypervolume {'unknown' if math.isnan(volume) else f'{volume:.4f}'}"
     ]
-    if why_empty:
-        lines.append(f"Nothing is on the front: {why_empty}.")
+    if content["why_empty"]:
+        lines.append(f"Nothing is on the front: {content['why_empty']}.")
     lines += [line for entry in measured for line in _end_to_end(entry)]
     lines.append(f"Report:   {content['report']}")
     if content["family"]:

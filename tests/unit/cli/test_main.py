@@ -229,6 +229,7 @@ def test_json_is_one_object_on_standard_output(fake, arguments):
         "measured": 2,
         "failed": 1,
         "front": 1,
+        "why_empty": "",
         "hypervolume": None,
         "family": MEMBERS,
         "end_to_end": {"cpu": "MAPE 2.0 %"},
