@@ -74,6 +74,7 @@ def export_folder(
     )
     print_message(
         f"Time them on the device, put the times beside them, then: moga profile --import {folder}"
+        + (" --missing predict, which predicts the blocks without a time" if left else "")
     )
 
 

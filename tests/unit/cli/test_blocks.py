@@ -59,6 +59,7 @@ def test_people_read_what_is_left(folder):
     assert result.exit_code == 0, result.output
     assert "batch 4" in result.stderr
     assert "files are still to be written: run this again" in result.stderr
+    assert "--missing predict, which predicts the blocks without a time" in result.stderr
 
 
 def test_a_file_of_times_takes_space_batch_and_output(folder, tmp_path):
