@@ -86,7 +86,7 @@ class Plan:
             UsageError: parts that do not fit together.
         """
         _check_kinds(space, objectives=objectives, constraints=constraints)
-        images, built = space_and_images(space, data)
+        images, built = space_and_images(space, data, evaluator)
         listed = [device] if isinstance(device, str) or not isinstance(device, Sequence) else device
         devices = tuple(registry.create("device", item) for item in listed)
         _check_protocol("device", devices, Device, "cpu")
@@ -338,10 +338,15 @@ def _measures_latency(source: Evaluator | str | Sequence[Evaluator | str] | None
     )
 
 
-def space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any, Space]:
+def space_and_images(
+    space: Space | str,
+    data: str | Path | None,
+    evaluator: Evaluator | str | Sequence[Evaluator | str] | None = None,
+) -> tuple[Any, Space]:
     """Build a space, and load the images that it follows, where it has a number of classes.
 
-    What the text leaves open of resolution and classes is taken from the images.
+    What the text leaves open of resolution and classes is taken from the images. A space that is an
+    object follows images where a supernet is to be trained.
 
     Raises:
         UsageError: images for a space that brings its own.
@@ -349,7 +354,9 @@ def space_and_images(space: Space | str, data: str | Path | None) -> tuple[Any, 
     if isinstance(space, str):
         follows = "num_classes" in registry.parameters("space", space)
     else:
-        follows = space.default_evaluator == "supernet"
+        texts = [item for item in _listed(evaluator) if isinstance(item, str)]
+        names = [registry.parse_call(text)[0] for text in texts]
+        follows = "supernet" in (space.default_evaluator, *names)
     if not follows:
         if data is not None:
             raise UsageError(f"the space {space!s} brings its own data; leave --data out")

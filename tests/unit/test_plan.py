@@ -244,3 +244,13 @@ def test_a_space_without_accuracies_is_refused_before_anything_is_built() -> Non
     ):
         Plan.make("genet", "v100", ["accuracy", "latency"])
     Plan.make("genet", "v100", ["latency", "macs:max"])
+
+
+def test_a_space_that_is_an_object_gets_images_where_a_supernet_is_asked_for() -> None:
+    class Silent32(MoGASpace):
+        default_evaluator = ""
+
+    space = Silent32(resolution=32, width=0.35, num_classes=10)
+    trained = Plan.make(space, "v100", ["accuracy", "latency"], evaluator="supernet")
+    assert trained.images.resolution == 32
+    assert Plan.make(space, "v100", ["latency", "macs:max"]).images is None
